@@ -1,0 +1,123 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// Launcher is a kind of worker. Launch starts one instance as spec says and
+// returns when it has answered its health check; a nil error means that the
+// worker can be invoked now. When ctx ends first, everything that was started is
+// stopped and the error wraps the context's.
+//
+// A failure wraps one of ErrPing, ErrCannotStart, ErrModelData or ErrCapacity,
+// so that the control plane can give AWS's FailureReason.
+type Launcher interface {
+	Launch(ctx context.Context, spec Spec) (Worker, error)
+}
+
+// Worker is one running instance: it knows how to be invoked and how to stop.
+type Worker interface {
+	// Invoke answers one request. A worker's own error status is not an error:
+	// it stands in Answer.StatusCode. The error wraps ErrTimeout when the worker
+	// did not answer within req.Timeout, context.Canceled when the caller went
+	// away, ErrBroken when the connection failed or the answer was unusable.
+	// It returns promptly once ctx ends. Safe for concurrent use.
+	Invoke(ctx context.Context, req *Request, ans *Answer) error
+	// Done is closed when the worker can no longer serve: its process ended or
+	// its health check fails. Err then tells why; nil after Stop.
+	Done() <-chan struct{}
+	Err() error
+	// Stop ends the worker: SIGTERM at once, SIGKILL when grace has passed
+	// (SageMaker's is 30 s) or ctx ends. It returns when nothing is left of it.
+	// Further calls wait for the first.
+	Stop(ctx context.Context, grace time.Duration) error
+	// Address says where the worker is, for people: "127.0.0.1:40123",
+	// "in-process". Kind is its name in the configuration file.
+	Address() string
+	Kind() string
+}
+
+// The reasons why a worker did not start.
+var (
+	// ErrPing: the container started but GET /ping did not answer 200 in time,
+	// or it exited before it did.
+	ErrPing = errors.New("did not pass the ping health check")
+	// ErrCannotStart: the program could not be executed at all.
+	ErrCannotStart = errors.New("cannot start container")
+	// ErrModelData: ModelDataUrl could not be read or unpacked.
+	ErrModelData = errors.New("failed to download model data")
+	// ErrCapacity: the machine has no room for the instance.
+	ErrCapacity = errors.New("insufficient instance capacity")
+)
+
+// The ways in which an invocation fails that are not the worker's own answer.
+var (
+	ErrTimeout = errors.New("invocation timed out")
+	ErrBroken  = errors.New("worker connection failed")
+	// ErrTooLarge: the worker's answer exceeds the payload limit.
+	ErrTooLarge = errors.New("worker answer exceeds the payload limit")
+)
+
+// Spec is everything a kind of worker is told about the instance to start.
+type Spec struct {
+	Key        Key    // account, region and endpoint name
+	Variant    string // ProductionVariant.VariantName
+	InstanceID string // i-0123456789abcdef0, unique
+	Container  Container
+	Shape      Shape // what the instance type offers; every kind honours it
+
+	// StartupTimeout is ContainerStartupHealthCheckTimeoutInSeconds (default 8
+	// minutes), DownloadTimeout ModelDataDownloadTimeoutInSeconds; both already
+	// divided by the time scale.
+	StartupTimeout  time.Duration
+	DownloadTimeout time.Duration
+
+	Dir  string    // the instance's own directory; exists, is empty, and is removed by the caller after Stop
+	Log  io.Writer // what the worker prints; safe for concurrent use
+	Seed uint64    // for workers that draw random numbers; differs per instance
+}
+
+// Container is the part of a ContainerDefinition that a worker acts on.
+type Container struct {
+	Image        string
+	Environment  map[string]string
+	ModelDataURL string
+	Hostname     string // ContainerHostname; "primary" in error sentences when empty
+}
+
+// Shape is what an instance type offers (EC2 DescribeInstanceTypes).
+type Shape struct {
+	InstanceType    string
+	VCPU            int
+	MemoryGiB       float64
+	Accelerators    int
+	AcceleratorKind string  // for example "NVIDIA A10G"; empty without accelerators
+	AcceleratorGiB  float64 // memory of each
+}
+
+// Request is an invocation as a worker receives it. The worker may keep nothing
+// of it after Invoke returns: Body belongs to the connection.
+type Request struct {
+	ContentType      string // empty when the caller sent none
+	Accept           string
+	CustomAttributes string
+	InferenceID      string
+	PrefixAwareID    string
+	TargetVariant    string
+	Body             []byte
+	// Timeout is how long the worker may take: 60 s for InvokeEndpoint
+	// (docs: your-algorithms-inference-code). Zero means no limit.
+	Timeout time.Duration
+}
+
+// Answer is what a worker said. The caller that passed it to Invoke owns it,
+// Body included, and may recycle it.
+type Answer struct {
+	StatusCode       int
+	ContentType      string
+	CustomAttributes string
+	Body             []byte // reused: a worker appends to Body[:0]
+}
