@@ -1,0 +1,163 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func TestGetReturnsWhatWasPutInItsScopeOnly(t *testing.T) {
+	db := openTest(t, Options{InMemory: true})
+	want := &thing{ID: "a", Created: time.UnixMilli(1).UTC(), Status: "Creating"}
+	put(t, db, scopeA, want)
+	mustView(t, db, func(tx *Tx) error {
+		got, err := things.Get(tx, scopeA, "a")
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Get = %+v, %v; want %+v", got, err, want)
+		}
+		if _, err := things.Get(tx, scopeB, "a"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Get in the other scope: %v, want ErrNotFound", err)
+		}
+		return nil
+	})
+}
+
+func TestDeleteOfMissingRecordIsErrNotFound(t *testing.T) {
+	db := openTest(t, Options{InMemory: true})
+	err := db.Update(func(tx *Tx) error { return things.Delete(tx, scopeA, "a") })
+	if !errors.Is(err, ErrNotFound) {
+		t.Errorf("Delete = %v, want ErrNotFound", err)
+	}
+}
+
+func TestWritesInViewAreRefused(t *testing.T) {
+	db := openTest(t, Options{InMemory: true})
+	put(t, db, scopeA, &thing{ID: "a"})
+	mustView(t, db, func(tx *Tx) error {
+		for name, err := range map[string]error{
+			"Put":         things.Put(tx, scopeA, "b", &thing{ID: "b"}),
+			"Delete":      things.Delete(tx, scopeA, "a"),
+			"DeleteScope": tx.DeleteScope(scopeA),
+		} {
+			if !errors.Is(err, ErrReadOnly) {
+				t.Errorf("%s in a View = %v, want ErrReadOnly", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+func TestTxAfterItsFunctionIsRefused(t *testing.T) {
+	db := openTest(t, Options{InMemory: true})
+	var kept *Tx
+	for name, run := range map[string]func(func(*Tx) error) error{"Update": db.Update, "View": db.View} {
+		if err := run(func(tx *Tx) error { kept = tx; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := things.Get(kept, scopeA, "a"); !errors.Is(err, ErrTxClosed) {
+			t.Errorf("Get after %s = %v, want ErrTxClosed", name, err)
+		}
+		if err := kept.DeleteAll(); !errors.Is(err, ErrTxClosed) {
+			t.Errorf("DeleteAll after %s = %v, want ErrTxClosed", name, err)
+		}
+	}
+}
+
+func TestUnregisteredTableIsRefused(t *testing.T) {
+	db := openTest(t, Options{InMemory: true})
+	other := Table[thing]{Name: "others", Marshal: things.Marshal, Unmarshal: things.Unmarshal}
+	err := db.Update(func(tx *Tx) error { return other.Put(tx, scopeA, "a", &thing{}) })
+	if err == nil {
+		t.Error("a table that Open does not know took a record")
+	}
+}
+
+func TestEmptyIDIsRefused(t *testing.T) {
+	db := openTest(t, Options{InMemory: true})
+	if err := db.Update(func(tx *Tx) error { return things.Put(tx, scopeA, "", &thing{}) }); err == nil {
+		t.Error("an empty id was taken")
+	}
+}
+
+// TestSwallowedWriteErrorStillFailsTheTransaction: the id fits into a record
+// key but not into the longer index key, so Put fails halfway.
+func TestSwallowedWriteErrorStillFailsTheTransaction(t *testing.T) {
+	db := openTest(t, Options{InMemory: true})
+	long := make([]byte, 32768-len(scopePrefix(scopeA)))
+	for i := range long {
+		long[i] = 'x'
+	}
+	err := db.Update(func(tx *Tx) error {
+		if err := things.Put(tx, scopeA, "before", &thing{ID: "before"}); err != nil {
+			return err
+		}
+		if things.Put(tx, scopeA, string(long), &thing{ID: "long"}) == nil {
+			t.Error("Put of a key beyond bbolt's limit succeeded")
+		}
+		return nil
+	})
+	if err == nil {
+		t.Error("Update committed half a Put")
+	}
+	if exists(t, db, scopeA, "before") {
+		t.Error("a record of the failed transaction was kept")
+	}
+}
+
+func TestRecordWithEmptyEncodingIsFoundWithinTheTransaction(t *testing.T) {
+	marks := Table[struct{}]{
+		Name:      "marks",
+		Marshal:   func(*struct{}) ([]byte, error) { return nil, nil },
+		Unmarshal: func([]byte, *struct{}) error { return nil },
+	}
+	db := openTest(t, Options{InMemory: true, Tables: []TableDefinition{&marks}})
+	mustUpdate(t, db, func(tx *Tx) error {
+		if err := marks.Put(tx, scopeA, "m", &struct{}{}); err != nil {
+			return err
+		}
+		_, err := marks.Get(tx, scopeA, "m")
+		return err
+	})
+}
+
+func TestEachVisitsEveryScopeInOrderAndMayWrite(t *testing.T) {
+	db := openTest(t, Options{InMemory: true})
+	var want []string
+	for _, scope := range []Scope{scopeA, scopeB} {
+		for i := range 300 {
+			id := fmt.Sprintf("t%03d", i)
+			put(t, db, scope, &thing{ID: id})
+			want = append(want, scope.Region+id)
+		}
+	}
+	var got []string
+	mustUpdate(t, db, func(tx *Tx) error {
+		return things.Each(tx, func(scope Scope, id string, r *thing) error {
+			got = append(got, scope.Region+id)
+			r.Status = "Seen"
+			if len(got)%2 == 0 {
+				return things.Delete(tx, scope, id)
+			}
+			return things.Put(tx, scope, id, r)
+		})
+	})
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("Each visited %d records, want %d in order", len(got), len(want))
+	}
+}
+
+func TestDeleteScopeLeavesOtherScopes(t *testing.T) {
+	db := openTest(t, Options{InMemory: true})
+	put(t, db, scopeA, &thing{ID: "a", Parent: "p"})
+	put(t, db, scopeB, &thing{ID: "a", Parent: "p"})
+	mustUpdate(t, db, func(tx *Tx) error { return tx.DeleteScope(scopeA) })
+	if exists(t, db, scopeA, "a") || !exists(t, db, scopeB, "a") {
+		t.Error("DeleteScope must remove its scope and nothing else")
+	}
+	mustUpdate(t, db, func(tx *Tx) error { return tx.DeleteAll() })
+	if exists(t, db, scopeB, "a") {
+		t.Error("DeleteAll left a record")
+	}
+}
