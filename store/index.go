@@ -15,8 +15,7 @@ type Index[T any] struct {
 	Name string
 	// Key gives the bytes to order by. Any bytes may be used, and keys need not
 	// be unique: records of equal keys are ordered by id. A nil key leaves the
-	// record out of the index. Key must give the same for a record and for its
-	// decoded copy.
+	// record out of the index. Key sees records as Unmarshal gives them.
 	Key func(*T) []byte
 }
 

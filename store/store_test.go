@@ -16,12 +16,37 @@ type thing struct {
 	Status   string
 	Parent   string // empty: not in the by-parent index
 	Revision int
+	Payload  []byte
+}
+
+// thingWire keeps bytes that are not UTF-8, which JSON strings do not.
+type thingWire struct {
+	ID, Status, Parent, Payload []byte
+	Created                     time.Time
+	Revision                    int
+}
+
+func marshalThing(v *thing) ([]byte, error) {
+	return json.Marshal(thingWire{
+		ID: []byte(v.ID), Status: []byte(v.Status), Parent: []byte(v.Parent), Payload: v.Payload,
+		Created: v.Created, Revision: v.Revision,
+	})
+}
+
+func unmarshalThing(b []byte, v *thing) error {
+	var w thingWire
+	err := json.Unmarshal(b, &w)
+	*v = thing{
+		ID: string(w.ID), Status: string(w.Status), Parent: string(w.Parent), Payload: w.Payload,
+		Created: w.Created, Revision: w.Revision,
+	}
+	return err
 }
 
 var things = Table[thing]{
 	Name:      "things",
-	Marshal:   func(v *thing) ([]byte, error) { return json.Marshal(v) },
-	Unmarshal: func(b []byte, v *thing) error { return json.Unmarshal(b, v) },
+	Marshal:   marshalThing,
+	Unmarshal: unmarshalThing,
 	Indexes: []Index[thing]{
 		{Name: "created", Key: func(v *thing) []byte { return TimeKey(v.Created) }},
 		{Name: "status", Key: func(v *thing) []byte { return slices.Concat(StringKey(v.Status), TimeKey(v.Created)) }},

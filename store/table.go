@@ -51,7 +51,14 @@ func (t *Table[T]) Put(tx *Tx, scope Scope, id string, record *T) error {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	if err := t.reindex(tx, scope, id, old, record); err != nil {
+	// Indexing the decoded copy makes the entries those that a later Put or
+	// Delete will look for, even when the encoding is not exact (a time's
+	// fraction, a byte that is not UTF-8).
+	stored, err := t.decode(key, value)
+	if err != nil {
+		return err
+	}
+	if err := t.reindex(tx, scope, id, old, stored); err != nil {
 		return err
 	}
 	return tx.put(b, key, value)
@@ -133,7 +140,12 @@ func (t *Table[T]) register(tx *Tx, log *slog.Logger) error {
 	if err := t.dropIndexes(tx, log); err != nil {
 		return err
 	}
+	seen := map[string]bool{}
 	for i := range t.Indexes {
+		if seen[t.Indexes[i].Name] {
+			return fmt.Errorf("two indexes are named %q", t.Indexes[i].Name)
+		}
+		seen[t.Indexes[i].Name] = true
 		if err := t.addIndex(tx, &t.Indexes[i], log); err != nil {
 			return fmt.Errorf("index %q: %w", t.Indexes[i].Name, err)
 		}

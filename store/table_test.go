@@ -122,6 +122,24 @@ func TestRecordWithEmptyEncodingIsFoundWithinTheTransaction(t *testing.T) {
 	})
 }
 
+func TestIndexesAgreeWhenTheEncodingIsNotExact(t *testing.T) {
+	hours := Table[thing]{
+		Name: "hours",
+		Marshal: func(v *thing) ([]byte, error) {
+			return v.Created.Truncate(time.Hour).MarshalText()
+		},
+		Unmarshal: func(b []byte, v *thing) error { return v.Created.UnmarshalText(b) },
+		Indexes:   things.Indexes,
+	}
+	db := openTest(t, Options{InMemory: true, Tables: []TableDefinition{&hours}})
+	for i := range 3 {
+		mustUpdate(t, db, func(tx *Tx) error {
+			return hours.Put(tx, scopeA, "a", &thing{Created: time.UnixMilli(int64(i) * 12_345_678)})
+		})
+	}
+	mustUpdate(t, db, func(tx *Tx) error { return hours.Delete(tx, scopeA, "a") })
+}
+
 func TestEachVisitsEveryScopeInOrderAndMayWrite(t *testing.T) {
 	db := openTest(t, Options{InMemory: true})
 	var want []string

@@ -40,6 +40,10 @@ func (tx *Tx) OnCommit(fn func()) { tx.onCommit = append(tx.onCommit, fn) }
 // DeleteScope removes every record of the scope from every table.
 func (tx *Tx) DeleteScope(scope Scope) error { return tx.clear(scopePrefix(scope)) }
 
+// DeleteAccount removes every record of the account, in every region, from every
+// table.
+func (tx *Tx) DeleteAccount(account string) error { return tx.clear(appendPart(nil, account)) }
+
 // DeleteAll removes every record of every scope from every table.
 func (tx *Tx) DeleteAll() error { return tx.clear(nil) }
 
