@@ -17,9 +17,9 @@ const (
 	maxJSONDepth = 100
 )
 
-// errMalformedJSON has no message: the services answer anything that is not
-// JSON (also an empty body and text after the value) with the bare code.
-var errMalformedJSON = Serialization("")
+// malformedJSON has no message: the services answer anything that is not JSON
+// (also an empty body and text after the value) with the bare code.
+func malformedJSON() *Error { return Serialization("") }
 
 // ParseJSON reads one JSON document (RFC 8259) into a tree. Of duplicate names
 // the last wins. Every error is a SerializationException: malformed text,
@@ -30,7 +30,7 @@ func ParseJSON(data []byte) (any, error) {
 		return nil, Serialization("The document is longer than " + strconv.Itoa(MaxJSONBytes) + " bytes")
 	}
 	if !utf8.Valid(data) {
-		return nil, errMalformedJSON
+		return nil, malformedJSON()
 	}
 	p := jsonParser{text: string(data)}
 	p.space()
@@ -40,7 +40,7 @@ func ParseJSON(data []byte) (any, error) {
 	}
 	p.space()
 	if p.at != len(p.text) {
-		return nil, errMalformedJSON
+		return nil, malformedJSON()
 	}
 	return tree, nil
 }
@@ -95,7 +95,7 @@ func (p *jsonParser) value(depth int) (any, error) {
 			return literal.value, nil
 		}
 	}
-	return nil, errMalformedJSON
+	return nil, malformedJSON()
 }
 
 var jsonLiterals = [...]struct {
@@ -133,7 +133,7 @@ func (p *jsonParser) object(depth int) (any, error) {
 		}
 		p.members = append(p.members, m)
 		if more, err = p.next('}'); more && err == nil && p.peek() != '"' {
-			err = errMalformedJSON
+			err = malformedJSON()
 		}
 	}
 	if err != nil {
@@ -155,7 +155,7 @@ func (p *jsonParser) member(depth int) (Member, error) {
 	}
 	p.space()
 	if p.peek() != ':' {
-		return Member{}, errMalformedJSON
+		return Member{}, malformedJSON()
 	}
 	p.at++
 	p.space()
@@ -186,13 +186,13 @@ func (p *jsonParser) next(closing byte) (more bool, err error) {
 		p.space()
 		return true, nil
 	}
-	return false, errMalformedJSON
+	return false, malformedJSON()
 }
 
 // string reads a string; the caller has seen, or this refuses, the quote.
 func (p *jsonParser) string() (string, error) {
 	if p.peek() != '"' {
-		return "", errMalformedJSON
+		return "", malformedJSON()
 	}
 	p.at++
 	start := p.at
@@ -204,11 +204,11 @@ func (p *jsonParser) string() (string, error) {
 		case c == '\\':
 			return p.escapedString(start)
 		case c < ' ':
-			return "", errMalformedJSON
+			return "", malformedJSON()
 		}
 		p.at++
 	}
-	return "", errMalformedJSON
+	return "", malformedJSON()
 }
 
 func (p *jsonParser) escapedString(start int) (string, error) {
@@ -220,18 +220,18 @@ func (p *jsonParser) escapedString(start int) (string, error) {
 		case c == '"':
 			return string(out), nil
 		case c < ' ':
-			return "", errMalformedJSON
+			return "", malformedJSON()
 		case c != '\\':
 			out = append(out, c)
 			continue
 		}
 		r, ok := p.escape()
 		if !ok {
-			return "", errMalformedJSON
+			return "", malformedJSON()
 		}
 		out = utf8.AppendRune(out, r)
 	}
-	return "", errMalformedJSON
+	return "", malformedJSON()
 }
 
 const (
@@ -299,12 +299,12 @@ func (p *jsonParser) number() (any, error) {
 	if p.peek() == '0' {
 		p.at++
 	} else if !p.digits() {
-		return nil, errMalformedJSON
+		return nil, malformedJSON()
 	}
 	if p.peek() == '.' {
 		p.at++
 		if !p.digits() {
-			return nil, errMalformedJSON
+			return nil, malformedJSON()
 		}
 	}
 	if p.peek()|0x20 == 'e' {
@@ -313,7 +313,7 @@ func (p *jsonParser) number() (any, error) {
 			p.at++
 		}
 		if !p.digits() {
-			return nil, errMalformedJSON
+			return nil, malformedJSON()
 		}
 	}
 	return json.Number(p.text[start:p.at]), nil
