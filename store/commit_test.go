@@ -22,42 +22,10 @@ func boltCommits(t testing.TB, db *DB) (n int) {
 	return n
 }
 
-func TestThousandConcurrentCreatesShareCommits(t *testing.T) {
-	db := openTest(t, Options{Path: tempPath(t)})
-	before := boltCommits(t, db)
-	var runs [1000]int
-	var wg sync.WaitGroup
-	for i := range runs {
-		wg.Go(func() {
-			err := db.Update(func(tx *Tx) error {
-				runs[i]++
-				id := fmt.Sprint(i)
-				return things.Put(tx, scopeA, id, &thing{ID: id, Created: tx.Now})
-			})
-			if err != nil {
-				t.Error(err)
-			}
-			if !exists(t, db, scopeA, fmt.Sprint(i)) {
-				t.Errorf("record %d is not visible after its Update", i)
-			}
-		})
-	}
-	wg.Wait()
-	if n := boltCommits(t, db) - before; n > 250 {
-		t.Errorf("1000 concurrent creates took %d commits", n)
-	}
-	for i, n := range runs {
-		if n != 1 {
-			t.Errorf("function %d ran %d times", i, n)
-		}
-	}
-}
-
-// together runs the functions in one shared commit, in order: each begins only
-// when all the later ones are queued up behind it.
-func together(t *testing.T, db *DB, fns ...func(*Tx) error) []error {
+// queued holds the writer's turn until the functions wait for it, one behind the
+// other, and returns what their Updates did; a panic becomes an error.
+func queued(t *testing.T, db *DB, fns ...func(*Tx) error) []error {
 	t.Helper()
-	before := boltCommits(t, db)
 	errs := make([]error, len(fns))
 	db.commits.turn.Lock()
 	var wg sync.WaitGroup
@@ -80,6 +48,53 @@ func together(t *testing.T, db *DB, fns ...func(*Tx) error) []error {
 	}
 	db.commits.turn.Unlock()
 	wg.Wait()
+	return errs
+}
+
+func TestThousandConcurrentCreatesShareFourCommits(t *testing.T) {
+	db := openTest(t, Options{Path: tempPath(t)})
+	before := boltCommits(t, db)
+	var runs [1000]int
+	var fns []func(*Tx) error
+	for i := range runs {
+		fns = append(fns, func(tx *Tx) error {
+			runs[i]++
+			id := fmt.Sprint(i)
+			return things.Put(tx, scopeA, id, &thing{ID: id, Created: tx.Now})
+		})
+	}
+	for i, err := range queued(t, db, fns...) {
+		if err != nil || runs[i] != 1 || !exists(t, db, scopeA, fmt.Sprint(i)) {
+			t.Errorf("create %d: %v, ran %d times", i, err, runs[i])
+		}
+	}
+	if n := boltCommits(t, db) - before; n > 4 {
+		t.Errorf("1000 concurrent creates took %d commits", n)
+	}
+}
+
+func TestUpdateReturnsWhenItsWriteIsVisible(t *testing.T) {
+	db := openTest(t, Options{InMemory: true})
+	var wg sync.WaitGroup
+	for w := range 16 {
+		wg.Go(func() {
+			for i := range 50 {
+				id := fmt.Sprintf("%d-%d", w, i)
+				err := db.Update(func(tx *Tx) error { return things.Put(tx, scopeA, id, &thing{ID: id}) })
+				if err != nil || !exists(t, db, scopeA, id) {
+					t.Errorf("record %s is not there after its Update: %v", id, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// together runs the functions in one shared commit.
+func together(t *testing.T, db *DB, fns ...func(*Tx) error) []error {
+	t.Helper()
+	before := boltCommits(t, db)
+	errs := queued(t, db, fns...)
 	if n := boltCommits(t, db) - before; n > 1 {
 		t.Fatalf("%d functions took %d commits, want one", len(fns), n)
 	}

@@ -84,11 +84,12 @@ func StringKey(s string) []byte { return appendPart(nil, s) }
 // PrefixEnd gives the smallest key greater than every key that begins with
 // prefix, for use as Query.To; nil when there is none.
 func PrefixEnd(prefix []byte) []byte {
-	end := bytes.TrimRight(prefix, "\xff")
-	if len(end) == 0 {
-		return nil
+	for last := len(prefix) - 1; last >= 0; last-- {
+		if prefix[last] != 0xFF {
+			end := bytes.Clone(prefix[:last+1])
+			end[last]++
+			return end
+		}
 	}
-	end = bytes.Clone(end)
-	end[len(end)-1]++
-	return end
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 func FuzzKeyPartsKeepOrderAndComeBack(f *testing.F) {
 	f.Add("a", "x", "a\x00", "y")
+	f.Add("0\x9c", "0", "0\xb0", "0")
 	f.Add("", "\x00", "\x00\xff", "")
 	f.Fuzz(func(t *testing.T, a, x, b, y string) {
 		ka, kb := append(StringKey(a), x...), append(StringKey(b), y...)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"slices"
+	"strings"
 )
 
 // A token is base64url of: version (1 byte), digest (8 bytes), position. The
@@ -22,6 +23,9 @@ func encodeToken(query []byte, position []byte) string {
 }
 
 func decodeToken(query []byte, token string) (position []byte, err error) {
+	if strings.ContainsAny(token, "\r\n") { // base64 skips them even when strict
+		return nil, ErrBadToken
+	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) <= 1+digestLen || raw[0] != tokenVersion {
 		return nil, ErrBadToken

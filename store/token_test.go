@@ -9,6 +9,7 @@ import (
 func FuzzTokenDecoder(f *testing.F) {
 	query := digestOf("things", "created")
 	f.Add("", []byte("x"))
+	f.Add("Ae5FnQusBDLge\rA", []byte("0"))
 	f.Add("AQAAAAAAAAAAeA", []byte{})
 	f.Add(encodeToken(query, []byte("x")), []byte("\x00\xff\x00\x00id"))
 	f.Add(encodeToken(digestOf("others"), []byte("x")), []byte("id"))

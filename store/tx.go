@@ -24,12 +24,12 @@ type Tx struct {
 	broken error
 }
 
-// change is what one write replaced.
+// change is what one write replaced. Its slices need no copy: bbolt keeps what
+// it returned and what it was given valid until the transaction ends.
 type change struct {
 	bucket *bbolt.Bucket
 	key    []byte
-	old    []byte
-	found  bool
+	old    []byte // nil when the key was absent
 }
 
 // OnCommit calls fn after the transaction is durable and before Update returns,
@@ -111,10 +111,7 @@ func (tx *Tx) write(b *bbolt.Bucket, key []byte, do func() error) error {
 	if !b.Writable() {
 		return ErrReadOnly
 	}
-	// The old value must be copied: bbolt may remap the file during this very
-	// transaction, and the page that the slice points into would be gone.
-	old := b.Get(key)
-	c := change{bucket: b, key: key, old: bytes.Clone(old), found: old != nil}
+	c := change{bucket: b, key: key, old: b.Get(key)}
 	if err := do(); err != nil {
 		err = fmt.Errorf("store: %w", err)
 		if tx.broken == nil {
@@ -132,7 +129,7 @@ func (tx *Tx) revert() error {
 	for i := len(tx.undo) - 1; i >= 0; i-- {
 		c := tx.undo[i]
 		var err error
-		if c.found {
+		if c.old != nil {
 			err = c.bucket.Put(c.key, c.old)
 		} else {
 			err = c.bucket.Delete(c.key)
