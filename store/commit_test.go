@@ -41,6 +41,7 @@ func queued(t *testing.T, db *DB, fns ...func(*Tx) error) []error {
 		deadline := time.Now().Add(10 * time.Second)
 		for db.commits.waiting.Load() != int64(i+1) {
 			if time.Now().After(deadline) {
+				db.commits.turn.Unlock()
 				t.Fatal("a writer did not queue up")
 			}
 			runtime.Gosched()
