@@ -17,15 +17,24 @@ func ARN(scope Scope, resource, name string) string {
 	return "arn:aws:sagemaker:" + scope.Region + ":" + scope.Account + ":" + resource + "/" + strings.ToLower(name)
 }
 
-// ParseARN splits a SageMaker ARN. The partition may be any of AWS's.
+// ParseARN splits a SageMaker ARN. The partition may be any of AWS's; ok is
+// false unless account and region have their form and resource and name are not
+// empty, so all four may become parts of a store key. The name is in the ARN's
+// own case, which for ARNs of [ARN] is the lower one.
 func ParseARN(arn string) (scope Scope, resource, name string, ok bool) {
 	parts := strings.SplitN(arn, ":", 6)
-	if len(parts) != 6 || parts[0] != "arn" || parts[2] != "sagemaker" {
+	if len(parts) != 6 || parts[0] != "arn" || !isPartition(parts[1]) || parts[2] != "sagemaker" {
 		return Scope{}, "", "", false
 	}
-	resource, name, ok = strings.Cut(parts[5], "/")
-	if !ok || name == "" {
+	scope = Scope{Account: parts[4], Region: parts[3]}
+	resource, name, _ = strings.Cut(parts[5], "/")
+	if !IsAccount(scope.Account) || !isRegion(scope.Region) || resource == "" || name == "" {
 		return Scope{}, "", "", false
 	}
-	return Scope{Account: parts[4], Region: parts[3]}, resource, name, true
+	return scope, resource, name, true
+}
+
+// isPartition accepts aws, aws-cn, aws-us-gov and their like.
+func isPartition(s string) bool {
+	return s == "aws" || strings.HasPrefix(s, "aws-")
 }
