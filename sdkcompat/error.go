@@ -11,13 +11,15 @@ type Error struct {
 	// Code is AWS's wire name, for example ValidationException (control plane)
 	// or ValidationError (runtime).
 	Code string
-	// Message is AWS's sentence. An empty Message is sent as a JSON null, as
-	// ThrottlingException does on the runtime.
+	// Message is AWS's sentence. An empty one is left out of a control-plane
+	// body, as AWS does for malformed JSON, and sent as null by the runtime, as
+	// its ThrottlingException is.
 	Message string
 	// Status is the HTTP status code.
 	Status int
 	// Members holds what a modelled error carries beside Code and Message,
 	// for example ModelError's OriginalStatusCode; keyed by AWS member name.
+	// Values are what ToTree takes.
 	Members map[string]any
 }
 
