@@ -101,6 +101,7 @@ type Shape struct {
 // Request is an invocation as a worker receives it. The worker may keep nothing
 // of it after Invoke returns: Body belongs to the connection.
 type Request struct {
+	Operation        string // InvokeEndpoint, for scripted answers
 	ContentType      string // empty when the caller sent none
 	Accept           string
 	CustomAttributes string

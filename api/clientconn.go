@@ -1,0 +1,110 @@
+package api
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// fasthttp does not notice that a caller went away while its request is being
+// answered. clientListener wraps every connection so that callers can: a sweep
+// looks at the sockets of invocations that take longer than sweepInterval and
+// cancels those whose other end has closed.
+type clientListener struct {
+	net.Listener
+
+	mu    sync.Mutex
+	conns map[*clientConn]struct{}
+	idle  chan struct{} // holds a token while no sweep runs
+}
+
+// sweepInterval is how late a caller's departure may be noticed.
+const sweepInterval = 200 * time.Millisecond
+
+func newClientListener(ln net.Listener) *clientListener {
+	l := &clientListener{Listener: ln, conns: map[*clientConn]struct{}{}, idle: make(chan struct{}, 1)}
+	l.idle <- struct{}{}
+	return l
+}
+
+// clientConn is a caller's connection.
+type clientConn struct {
+	net.Conn
+	listener *clientListener
+
+	cancel atomic.Pointer[context.CancelFunc] // of the invocation under way
+	seen   atomic.Pointer[context.CancelFunc] // what the last sweep found
+}
+
+// Accept waits for the next caller.
+func (l *clientListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &clientConn{Conn: conn, listener: l}
+	l.mu.Lock()
+	l.conns[c] = struct{}{}
+	l.mu.Unlock()
+	select {
+	case <-l.idle:
+		go l.sweep()
+	default:
+	}
+	return c, nil
+}
+
+// Close forgets the connection.
+func (c *clientConn) Close() error {
+	c.listener.mu.Lock()
+	delete(c.listener.conns, c)
+	c.listener.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// sweep runs while there are connections.
+func (l *clientListener) sweep() {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for range ticker.C {
+		l.mu.Lock()
+		if len(l.conns) == 0 {
+			l.idle <- struct{}{}
+			l.mu.Unlock()
+			return
+		}
+		for c := range l.conns {
+			c.look()
+		}
+		l.mu.Unlock()
+	}
+}
+
+// look cancels an invocation that was already under way at the last sweep if its
+// caller has gone.
+func (c *clientConn) look() {
+	cancel := c.cancel.Load()
+	if cancel != nil && c.seen.Load() == cancel && closedByPeer(c.Conn) {
+		(*cancel)()
+	}
+	c.seen.Store(cancel)
+}
+
+// watch gives a context that ends when the caller goes away or when base does,
+// and a function that ends the watch.
+func watch(ctx *fasthttp.RequestCtx, base context.Context) (context.Context, func()) {
+	until, cancel := context.WithCancel(base)
+	c, ok := ctx.Conn().(*clientConn)
+	if !ok {
+		return until, cancel
+	}
+	c.cancel.Store(&cancel)
+	return until, func() {
+		c.cancel.Store(nil)
+		cancel()
+	}
+}

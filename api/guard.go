@@ -1,0 +1,51 @@
+package api
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+)
+
+// guard refuses what a web page could make a browser send. sagelocal listens on
+// loopback without a password, so a page must reach it neither across sites
+// (Origin, Sec-Fetch-Site) nor by a name that it has bound to 127.0.0.1 (Host).
+// SDKs send none of the first two and a host that is an address, localhost or a
+// name that the operator has allowed.
+type guard struct {
+	hosts []string // allowed besides addresses and localhost; lower case
+}
+
+// refuses says why a request is refused; empty when it is not.
+func (g *guard) refuses(h *fasthttp.RequestHeader) string {
+	if host := text(h.Host()); !g.allows(host) {
+		return "Host " + printable(host) + " is not allowed: use an address, localhost, or a name given with --allow-host."
+	}
+	if site := h.Peek("Sec-Fetch-Site"); len(site) > 0 && string(site) != "same-origin" && string(site) != "none" {
+		return "Cross-site requests from browsers are refused."
+	}
+	if origin := h.Peek("Origin"); len(origin) > 0 {
+		u, err := url.Parse(string(origin))
+		if err != nil || !strings.EqualFold(u.Host, text(h.Host())) {
+			return "Requests from origin " + printable(string(origin)) + " are refused."
+		}
+	}
+	return ""
+}
+
+func (g *guard) allows(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return slices.Contains(g.hosts, host)
+}

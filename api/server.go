@@ -1,0 +1,161 @@
+// Package api is the HTTP edge: one port on which the control plane, the runtime
+// and sagelocal's own admin routes are told apart as the clients send them.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"github.com/sagelocal/sagelocal/controlplane"
+	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/sdkcompat"
+)
+
+// Options is what a Server works with.
+type Options struct {
+	Plane *controlplane.Plane
+	Fleet *dataplane.Fleet
+	Logs  *dataplane.Logs
+	// Scope is where requests without SigV4 credentials work.
+	Scope sdkcompat.Scope
+	// Hosts are the names that a request's Host may have, besides addresses and
+	// localhost.
+	Hosts   []string
+	Version string
+	Logger  *slog.Logger
+}
+
+// Limits of one connection and one request.
+const (
+	// maxControlBytes bounds a control-plane or admin request; the largest that
+	// the service model allows is far smaller.
+	maxControlBytes = 4 << 20
+	maxHeaderBytes  = 32 << 10
+	readTimeout     = 60 * time.Second // for a whole request, so that a slow sender cannot stay
+	writeTimeout    = 60 * time.Second
+	idleTimeout     = 5 * time.Minute
+	maxConnections  = 32 << 10
+)
+
+// Server answers everything on one listener.
+type Server struct {
+	http   *fasthttp.Server
+	cancel context.CancelFunc // ends the invocations under way
+}
+
+// New makes a server; Serve sets it to work.
+func New(o Options) *Server {
+	ctx, cancel := context.WithCancel(context.Background())
+	known := &scopes{fallback: o.Scope}
+	hot := &runtime{fleet: o.Fleet, scopes: known, log: o.Logger, ctx: ctx}
+	rest := fasthttpadaptor.NewFastHTTPHandler(routes(o, known))
+	guard := &guard{hosts: o.Hosts}
+	s := &Server{cancel: cancel}
+	s.http = &fasthttp.Server{
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			if reason := guard.refuses(&ctx.Request.Header); reason != "" {
+				refuse(ctx, &sdkcompat.Error{Code: "AccessDeniedException", Message: reason, Status: http.StatusForbidden})
+				return
+			}
+			if isRuntimePath(ctx.Path()) {
+				hot.serve(ctx)
+				return
+			}
+			rest(ctx)
+		},
+		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+			limit := maxControlBytes
+			if isRuntimePath(h.RequestURI()) {
+				limit = maxInvokeBytes
+			}
+			return fasthttp.RequestConfig{ReadTimeout: readTimeout, WriteTimeout: writeTimeout, MaxRequestBodySize: limit}
+		},
+		ErrorHandler:          badRequest,
+		ReadBufferSize:        maxHeaderBytes,
+		MaxRequestBodySize:    maxInvokeBytes,
+		IdleTimeout:           idleTimeout,
+		Concurrency:           maxConnections,
+		NoDefaultServerHeader: true,
+		NoDefaultContentType:  true,
+		CloseOnShutdown:       true,
+		Logger:                discardLogger{}, // connection errors are the callers' own
+	}
+	return s
+}
+
+// discardLogger takes fasthttp's reports of broken connections.
+type discardLogger struct{}
+
+func (discardLogger) Printf(string, ...any) {}
+
+// routes is everything but the runtime.
+func routes(o Options, known *scopes) http.Handler {
+	router := mux.NewRouter()
+	admin := &admin{plane: o.Plane, fleet: o.Fleet, logs: o.Logs, scopes: known, version: o.Version, log: o.Logger, started: time.Now()}
+	admin.register(router.PathPrefix("/_sagelocal/").Subrouter())
+	router.Methods(http.MethodPost).Path("/").Handler(&control{plane: o.Plane, scopes: known, log: o.Logger})
+	unknown := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(requestIDHeader, newRequestID().String())
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte("<UnknownOperationException/>\n"))
+	})
+	router.NotFoundHandler, router.MethodNotAllowedHandler = unknown, unknown
+	return router
+}
+
+// Serve answers on ln until Shutdown.
+func (s *Server) Serve(ln net.Listener) error {
+	if err := s.http.Serve(newClientListener(ln)); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// Shutdown takes no more requests and waits for those under way; when ctx ends
+// they are canceled.
+func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.cancel()
+	err := s.http.ShutdownWithContext(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// badRequest answers what fasthttp itself refuses.
+func badRequest(ctx *fasthttp.RequestCtx, err error) {
+	e := &sdkcompat.Error{Code: "SerializationException", Message: "The request is not valid HTTP.", Status: http.StatusBadRequest}
+	var small *fasthttp.ErrSmallBuffer
+	var timeout net.Error
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		e = &sdkcompat.Error{Code: "RequestEntityTooLargeException", Message: "The request body is larger than is allowed.", Status: http.StatusRequestEntityTooLarge}
+	case errors.As(err, &small):
+		e = &sdkcompat.Error{Code: "RequestHeaderFieldsTooLarge", Message: fmt.Sprintf("The request headers are larger than %d bytes.", maxHeaderBytes), Status: http.StatusRequestHeaderFieldsTooLarge}
+	case errors.As(err, &timeout) && timeout.Timeout():
+		e = &sdkcompat.Error{Code: "RequestTimeout", Message: "The request did not arrive in time.", Status: http.StatusRequestTimeout}
+	}
+	refuse(ctx, e)
+}
+
+// refuse answers before it is known which protocol the caller speaks: the body
+// and the header suit them all.
+func refuse(ctx *fasthttp.RequestCtx, e *sdkcompat.Error) {
+	id := newRequestID()
+	setRequestID(&ctx.Response.Header, id[:])
+	ctx.SetStatusCode(e.Status)
+	ctx.SetContentType(contentTypeJSON11)
+	ctx.Response.Header.Set(errorTypeHeader, e.Code)
+	ctx.SetBody(e.AppendJSON11(nil))
+	ctx.SetConnectionClose()
+}

@@ -1,0 +1,215 @@
+package controlplane
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/sdkcompat"
+)
+
+// Waits of an instance's life.
+const (
+	// startupTimeout is the health check's default
+	// (docs: your-algorithms-inference-code).
+	startupTimeout = 8 * time.Minute
+	// downloadTimeout is ModelDataDownloadTimeoutInSeconds' upper bound; AWS
+	// publishes no default.
+	downloadTimeout = time.Hour
+	// drainTimeout lets the longest ordinary invocation end.
+	drainTimeout = time.Minute
+	// stopGrace lies between SIGTERM and SIGKILL
+	// (docs: your-algorithms-inference-code).
+	stopGrace = 30 * time.Second
+	// When the daemon itself stops, all of it has to fit into 30 s.
+	shutdownDrain = 5 * time.Second
+	shutdownGrace = 20 * time.Second
+)
+
+// makePools gives every variant its pool, once.
+func (r *reconciler) makePools(rec *endpointRecord) error {
+	for i := range rec.Deployment.Variants {
+		v := &rec.Deployment.Variants[i]
+		if r.pools[v.name()] != nil {
+			continue
+		}
+		var routing dataplane.Routing
+		if c := v.Config.RoutingConfig; c != nil {
+			routing.Strategy = string(c.RoutingStrategy)
+			if pa := c.PrefixAwareRoutingConfig; pa != nil {
+				routing.PrefixLength = int(aws.ToInt32(pa.PrefixLength))
+				routing.ConcurrencyThreshold = int(aws.ToInt32(pa.ConcurrencyThreshold))
+			}
+		}
+		pool, err := dataplane.NewPool(routing, r.seed(v.name()))
+		if err != nil {
+			return fmt.Errorf("variant %s: %w", v.name(), err)
+		}
+		r.pools[v.name()] = pool
+	}
+	return nil
+}
+
+// seed derives a source of randomness from the daemon's seed and what it is for.
+func (r *reconciler) seed(purpose ...any) uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, r.plane.Seed, r.key, purpose)
+	return h.Sum64()
+}
+
+// launch puts a new instance into a slot.
+func (r *reconciler) launch(ctx context.Context, rec *endpointRecord, key slotKey) {
+	v := rec.Deployment.variant(key.variant)
+	s := r.slots[key]
+	if s == nil {
+		s = new(slot)
+		r.slots[key] = s
+	}
+	// The instance outlives ctx by the time that it takes to stop in order.
+	lifetime, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.phase, s.cancel = starting, cancel
+	s.instance = dataplane.NewInstance(r.pools[key.variant], instanceID(), v.instanceType(), key.ordinal, time.Now())
+	spec := dataplane.Spec{
+		Key: r.key, Variant: key.variant, InstanceID: s.instance.ID,
+		Container: dataplane.Container{
+			Image: aws.ToString(v.Container.Image), Environment: v.Container.Environment,
+			ModelDataURL: aws.ToString(v.Container.ModelDataUrl), Hostname: aws.ToString(v.Container.ContainerHostname),
+		},
+		Shape:           shapeOf(v),
+		StartupTimeout:  r.plane.scaled(seconds(v.Config.ContainerStartupHealthCheckTimeoutInSeconds, startupTimeout)),
+		DownloadTimeout: r.plane.scaled(seconds(v.Config.ModelDataDownloadTimeoutInSeconds, downloadTimeout)),
+		Dir:             r.plane.instanceDir(s.instance.ID),
+		Seed:            r.seed(key.variant, key.ordinal),
+	}
+	in := s.instance
+	go func() {
+		defer cancel()
+		r.events <- event{key: key, err: r.live(lifetime, key, in, spec)}
+	}()
+}
+
+func seconds(n *int32, fallback time.Duration) time.Duration {
+	if n == nil {
+		return fallback
+	}
+	return time.Duration(*n) * time.Second
+}
+
+// Shape is what an instance type offers, in the data plane's words; false for a
+// type that does not exist.
+func Shape(instanceType string) (dataplane.Shape, bool) {
+	s, ok := sdkcompat.Shape(instanceType)
+	return dataplane.Shape{
+		InstanceType: instanceType, VCPU: s.VCPU, MemoryGiB: s.MemoryGiB,
+		Accelerators: s.Accelerators, AcceleratorKind: s.AcceleratorKind, AcceleratorGiB: s.AcceleratorGiB,
+	}, ok
+}
+
+// shapeOf a serverless variant follows its memory: one vCPU for 1.8 GB, as AWS
+// documents for Lambda.
+func shapeOf(v *variant) dataplane.Shape {
+	if c := v.Config.ServerlessConfig; c != nil {
+		gib := float64(aws.ToInt32(c.MemorySizeInMB)) / 1024
+		return dataplane.Shape{VCPU: max(1, int(gib/1.8)), MemoryGiB: gib}
+	}
+	s, _ := Shape(v.instanceType()) // the constraint check has let no other type through
+	return s
+}
+
+// live is an instance's whole life: start the worker, serve until told to stop
+// or until the worker dies, drain, stop, clean up. The error says why it ended
+// on its own; nil when ctx ended it.
+func (r *reconciler) live(ctx context.Context, key slotKey, in *dataplane.Instance, spec dataplane.Spec) (err error) {
+	defer in.Retire()
+	if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
+		return fmt.Errorf("instance directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(spec.Dir)) }()
+	log, err := r.plane.Logs.Open(r.key, spec.Variant, spec.InstanceID)
+	if err != nil {
+		return fmt.Errorf("instance log: %w", err)
+	}
+	defer log.Close()
+	spec.Log = log
+
+	worker, err := r.plane.Launcher(spec.Container.Image).Launch(ctx, spec)
+	if ctx.Err() != nil && err != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	in.Serve(worker, time.Now())
+	r.events <- event{key: key, ready: true}
+	select {
+	case <-worker.Done():
+		err = worker.Err()
+		in.Retire()
+	case <-ctx.Done():
+	}
+	drain, grace := drainTimeout, stopGrace
+	if r.plane.ctx.Err() != nil {
+		drain, grace = shutdownDrain, shutdownGrace
+	}
+	r.drain(in, drain)
+	return errors.Join(err, worker.Stop(context.WithoutCancel(ctx), grace))
+}
+
+// drain waits for the instance's outstanding requests, less long once the whole
+// plane stops.
+func (r *reconciler) drain(in *dataplane.Instance, timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	stop := context.AfterFunc(r.plane.ctx, func() {
+		time.AfterFunc(shutdownDrain, cancel)
+	})
+	defer stop()
+	in.Drain(ctx)
+}
+
+// instanceID looks like EC2's.
+func instanceID() string {
+	var b [9]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+	return "i-" + hex.EncodeToString(b[:])[:17]
+}
+
+// publish makes the present instances and weights what the data plane sees.
+func (r *reconciler) publish(rec *endpointRecord) {
+	s := &dataplane.Snapshot{Status: string(rec.EndpointStatus), Serving: rec.Served && rec.EndpointStatus != statusDeleting}
+	for i := range rec.Deployment.Variants {
+		v := &rec.Deployment.Variants[i]
+		pv := dataplane.Variant{
+			Name: v.name(), Weight: float64(v.CurrentWeight), Pool: r.pools[v.name()], Container: "primary",
+		}
+		for key, s := range r.slots {
+			if key.variant != v.name() {
+				continue
+			}
+			if s.instance != nil {
+				pv.Instances = append(pv.Instances, s.instance)
+			}
+			if s.err != nil && s.phase != serving {
+				pv.Message = fmt.Sprintf("Instance %d failed %d times: %v", key.ordinal+1, s.failures, s.err)
+			}
+		}
+		slices.SortFunc(pv.Instances, func(a, b *dataplane.Instance) int { return a.Slot - b.Slot })
+		s.Variants = append(s.Variants, pv)
+	}
+	if e := r.plane.Fleet.Publish(r.key, s, r.seed("variants")); e.Responses() == nil {
+		if script, err := r.plane.script(rec); err != nil {
+			r.log.Error("cannot read the scripted answers", "error", err)
+		} else {
+			e.SetResponses(script)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
+	"github.com/sagelocal/sagelocal/sdkcompat"
+	"github.com/sagelocal/sagelocal/store"
+)
+
+// modelRecord is a model as stored: what DescribeModel returns.
+type modelRecord struct {
+	sagemaker.DescribeModelOutput
+}
+
+var models = newTable[modelRecord]("models",
+	index[modelRecord](byName, func(r *modelRecord) []byte { return store.StringKey(id(*r.ModelName)) }),
+	index[modelRecord](byCreation, func(r *modelRecord) []byte { return store.TimeKey(*r.CreationTime) }),
+)
+
+// CreateModel stores a model. AWS page: API_CreateModel.
+func (p *Plane) CreateModel(ctx context.Context, in *sagemaker.CreateModelInput) (*sagemaker.CreateModelOutput, error) {
+	if err := p.checkContainers(in); err != nil {
+		return nil, err
+	}
+	scope, name := scopeOf(ctx), *in.ModelName
+	arn := sdkcompat.ARN(scope, sdkcompat.ModelResource, name)
+	err := p.DB.Update(func(tx *store.Tx) error {
+		if err := vacant(models, tx, scope, name, "model", arn); err != nil {
+			return err
+		}
+		if err := putTags(tx, scope, arn, in.Tags); err != nil {
+			return err
+		}
+		rec := &modelRecord{sagemaker.DescribeModelOutput{
+			ModelName: in.ModelName, ModelArn: &arn, CreationTime: &tx.Now,
+			PrimaryContainer: in.PrimaryContainer, Containers: in.Containers,
+			EnableNetworkIsolation: in.EnableNetworkIsolation, ExecutionRoleArn: in.ExecutionRoleArn,
+			InferenceExecutionConfig: in.InferenceExecutionConfig, VpcConfig: in.VpcConfig,
+		}}
+		return models.Put(tx, store.Scope(scope), id(name), rec)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &sagemaker.CreateModelOutput{ModelArn: &arn}, nil
+}
+
+// checkContainers refuses what no endpoint could ever run. Like AWS it reads the
+// model data now, when the bucket is one that the operator has mapped.
+func (p *Plane) checkContainers(in *sagemaker.CreateModelInput) error {
+	switch {
+	case in.PrimaryContainer != nil && len(in.Containers) > 0:
+		return sdkcompat.Validation("Only one of PrimaryContainer and Containers can be specified.")
+	case in.PrimaryContainer == nil && len(in.Containers) == 0:
+		return sdkcompat.Validation("Either PrimaryContainer or Containers must be specified.")
+	}
+	hosts := map[string]bool{}
+	for _, c := range containersOf(in.PrimaryContainer, in.Containers) {
+		if c.Image == nil && c.ModelPackageName == nil {
+			return sdkcompat.Validation("A container definition must specify Image or ModelPackageName.")
+		}
+		if host := aws.ToString(c.ContainerHostname); host != "" {
+			if hosts[host] {
+				return sdkcompat.Validation(fmt.Sprintf("ContainerHostname %q is not unique within the model.", host))
+			}
+			hosts[host] = true
+		}
+		if err := p.checkModelData(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Plane) checkModelData(c types.ContainerDefinition) error {
+	url := aws.ToString(c.ModelDataUrl)
+	if url == "" || p.ModelData == nil || !p.ModelData.Mapped(url) || c.Mode == types.ContainerModeMultiModel {
+		return nil
+	}
+	if err := p.ModelData.Stat(url); err != nil {
+		return sdkcompat.Validation(fmt.Sprintf("Could not access model data at %s. "+
+			"Please ensure that the role exists and that its trust relationship policy allows the action \"sts:AssumeRole\" "+
+			"for the service principal \"sagemaker.amazonaws.com\". Also ensure that the role has \"s3:GetObject\" permissions "+
+			"and that the object is located in the region of the endpoint (%v).", url, err))
+	}
+	return nil
+}
+
+func containersOf(primary *types.ContainerDefinition, list []types.ContainerDefinition) []types.ContainerDefinition {
+	if primary != nil {
+		return []types.ContainerDefinition{*primary}
+	}
+	return list
+}
+
+// DescribeModel returns a model as it was created. AWS page: API_DescribeModel.
+func (p *Plane) DescribeModel(ctx context.Context, in *sagemaker.DescribeModelInput) (*sagemaker.DescribeModelOutput, error) {
+	var out *sagemaker.DescribeModelOutput
+	err := p.DB.View(func(tx *store.Tx) error {
+		rec, err := getModel(tx, scopeOf(ctx), *in.ModelName)
+		if err == nil {
+			out = &rec.DescribeModelOutput
+		}
+		return err
+	})
+	return out, err
+}
+
+// ListModels pages through the models. AWS page: API_ListModels.
+func (p *Plane) ListModels(ctx context.Context, in *sagemaker.ListModelsInput) (*sagemaker.ListModelsOutput, error) {
+	page, err := list(p, ctx, models, listRequest[modelRecord]{
+		operation: "ListModels", sortBy: string(in.SortBy), sortOrder: in.SortOrder,
+		maxResults: in.MaxResults, nextToken: in.NextToken, nameContains: in.NameContains,
+		created: window{in.CreationTimeAfter, in.CreationTimeBefore},
+		name:    func(r *modelRecord) string { return *r.ModelName },
+		time:    func(r *modelRecord) *timestamps { return &timestamps{r.CreationTime, nil} },
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &sagemaker.ListModelsOutput{Models: []types.ModelSummary{}, NextToken: page.next}
+	for _, r := range page.items {
+		out.Models = append(out.Models, types.ModelSummary{ModelName: r.ModelName, ModelArn: r.ModelArn, CreationTime: r.CreationTime})
+	}
+	return out, nil
+}
+
+// DeleteModel deletes the model's entry, nothing else: a running endpoint keeps
+// serving it. AWS page: API_DeleteModel.
+func (p *Plane) DeleteModel(ctx context.Context, in *sagemaker.DeleteModelInput) (*sagemaker.DeleteModelOutput, error) {
+	scope := scopeOf(ctx)
+	err := p.DB.Update(func(tx *store.Tx) error {
+		rec, err := getModel(tx, scope, *in.ModelName)
+		if err != nil {
+			return err
+		}
+		return errors.Join(deleteTags(tx, scope, *rec.ModelArn), models.Delete(tx, store.Scope(scope), id(*in.ModelName)))
+	})
+	return &sagemaker.DeleteModelOutput{}, err
+}
+
+func getModel(tx *store.Tx, scope sdkcompat.Scope, name string) (*modelRecord, error) {
+	rec, err := models.Get(tx, store.Scope(scope), id(name))
+	return rec, notFound(err, "model", sdkcompat.ARN(scope, sdkcompat.ModelResource, name))
+}
+
+// id is a name as the key of its record. ARNs carry the name in lower case, so
+// two names that differ in case only are one resource.
+func id(name string) string { return strings.ToLower(name) }

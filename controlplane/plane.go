@@ -1,0 +1,196 @@
+// Package controlplane is SageMaker's hosting API below the wire: one file per
+// resource, each operation a method of Plane in terms of the SDK's own structs,
+// and one reconciler per endpoint that makes the workers match the records.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/sdkcompat"
+	"github.com/sagelocal/sagelocal/store"
+)
+
+// Options is what a Plane works with.
+type Options struct {
+	DB    *store.DB
+	Fleet *dataplane.Fleet
+	// Launcher gives the kind of worker that the operator's rules choose for a
+	// container image, and the kind's name.
+	Launcher func(image string) dataplane.Launcher
+	// ModelData answers whether a ModelDataUrl can be read.
+	ModelData *dataplane.ModelData
+	// Logs keeps what the workers print.
+	Logs *dataplane.Logs
+	// Responses are the scripted answers of the configuration file, by endpoint
+	// name in lower case.
+	Responses map[string][]dataplane.ResponseRule
+	// Dir holds the instances' own directories and their logs.
+	Dir string
+	// TimeScale divides every wait of the control loops; 1 is real time.
+	TimeScale float64
+	// Seed makes every random choice repeatable.
+	Seed   uint64
+	Logger *slog.Logger
+}
+
+// Plane holds the desired state of every endpoint in the store and runs the
+// reconcilers that make it true.
+type Plane struct {
+	Options
+
+	ctx    context.Context // ends when the plane stops
+	cancel context.CancelFunc
+
+	mu          sync.Mutex
+	reconcilers map[dataplane.Key]*reconciler
+	stopping    bool
+	running     sync.WaitGroup
+}
+
+// New makes a Plane; Start sets it to work.
+func New(o Options) *Plane {
+	if o.TimeScale <= 0 {
+		o.TimeScale = 1
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Plane{
+		Options: o, ctx: ctx, cancel: cancel,
+		reconcilers: map[dataplane.Key]*reconciler{},
+	}
+}
+
+// Start brings back what the store holds: one reconciler for each endpoint.
+// Nothing but the records is needed, whatever the last run was doing when it
+// ended.
+func (p *Plane) Start() error {
+	var scopes []sdkcompat.Scope
+	var names []string
+	err := p.DB.Update(func(tx *store.Tx) error {
+		return endpoints.Each(tx, func(s store.Scope, id string, rec *endpointRecord) error {
+			scopes, names = append(scopes, sdkcompat.Scope(s)), append(names, id)
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("read endpoints: %w", err)
+	}
+	for i := range scopes {
+		if err := p.resume(scopes[i], names[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resume marks an endpoint whose workers ended with the last run as
+// SystemUpdating, AWS's word for work that the platform does on its own, until
+// its new workers are in service.
+func (p *Plane) resume(scope sdkcompat.Scope, id string) error {
+	err := p.DB.Update(func(tx *store.Tx) error {
+		rec, err := endpoints.Get(tx, store.Scope(scope), id)
+		if err != nil || rec.EndpointStatus != statusInService {
+			return err
+		}
+		rec.EndpointStatus = statusSystemUpdating
+		rec.TransitionTime = tx.Now
+		return endpoints.Put(tx, store.Scope(scope), id, rec)
+	})
+	if err != nil {
+		return fmt.Errorf("resume endpoint %s: %w", id, err)
+	}
+	p.wake(endpointKey(scope, id))
+	return nil
+}
+
+// Stop ends every reconciler and every worker and returns when none is left, or
+// when ctx ends. The records stay as they are.
+func (p *Plane) Stop(ctx context.Context) error {
+	p.mu.Lock()
+	p.stopping = true
+	p.mu.Unlock()
+	p.cancel()
+	done := make(chan struct{})
+	go func() {
+		p.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("workers are still stopping: %w", context.Cause(ctx))
+	}
+}
+
+// wake tells an endpoint's reconciler that its record has changed, and starts
+// one where there is none.
+func (p *Plane) wake(key dataplane.Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopping {
+		return
+	}
+	r := p.reconcilers[key]
+	if r == nil {
+		r = newReconciler(p, key)
+		p.reconcilers[key] = r
+		p.running.Go(func() { r.run(p.ctx) })
+		return
+	}
+	r.notify()
+}
+
+// forget ends the life of a reconciler whose endpoint is gone, unless the name
+// was taken again in the meantime.
+func (p *Plane) forget(r *reconciler) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-r.woken:
+		return false
+	default:
+		delete(p.reconcilers, r.key)
+		return true
+	}
+}
+
+// scaled is how long d takes under the time scale.
+func (p *Plane) scaled(d time.Duration) time.Duration {
+	return time.Duration(float64(d) / p.TimeScale)
+}
+
+func (p *Plane) instanceDir(id string) string { return filepath.Join(p.Dir, "instances", id) }
+
+type scopeKey struct{}
+
+// WithScope gives the operations called with ctx their account and region.
+func WithScope(ctx context.Context, scope sdkcompat.Scope) context.Context {
+	return context.WithValue(ctx, scopeKey{}, scope)
+}
+
+func scopeOf(ctx context.Context) sdkcompat.Scope {
+	scope, ok := ctx.Value(scopeKey{}).(sdkcompat.Scope)
+	if !ok {
+		panic("controlplane: context without a scope")
+	}
+	return scope
+}
+
+// notFound turns the store's answer for a missing record into AWS's.
+func notFound(err error, what, arn string) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return sdkcompat.Validation(fmt.Sprintf("Could not find %s %q.", what, arn))
+	}
+	return err
+}

@@ -1,0 +1,287 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/sdkcompat"
+	"github.com/sagelocal/sagelocal/store"
+)
+
+// reconciler makes one endpoint's workers match its record. It runs on one
+// goroutine, which alone decides what starts and what stops; each instance it
+// starts lives on a goroutine of its own and reports back.
+type reconciler struct {
+	plane *Plane
+	key   dataplane.Key
+	scope store.Scope
+	log   *slog.Logger
+
+	woken  chan struct{} // holds one wake-up
+	events chan event
+	done   chan struct{} // closed when run has returned
+
+	// What the endpoint with this UID and generation has.
+	uid        string
+	generation int64
+	slots      map[slotKey]*slot
+	pools      map[string]*dataplane.Pool // by variant
+}
+
+// slot is the state of a slot and, unless it is vacant, its instance.
+type slot struct {
+	slotState
+	instance *dataplane.Instance
+	cancel   context.CancelFunc // ends the instance
+	served   time.Time
+}
+
+// event is what an instance reports of itself.
+type event struct {
+	key   slotKey
+	ready bool  // it serves
+	err   error // otherwise it is gone: why, or nil when it was told to stop
+}
+
+func newReconciler(p *Plane, key dataplane.Key) *reconciler {
+	r := &reconciler{
+		plane: p, key: key, scope: store.Scope{Account: key.Account, Region: key.Region},
+		log:   p.Logger.With("endpoint", key.Name, "account", key.Account, "region", key.Region),
+		woken: make(chan struct{}, 1), events: make(chan event), done: make(chan struct{}),
+		slots: map[slotKey]*slot{}, pools: map[string]*dataplane.Pool{},
+	}
+	r.notify()
+	return r
+}
+
+// notify never blocks: one wake-up stands for all since the last look.
+func (r *reconciler) notify() {
+	select {
+	case r.woken <- struct{}{}:
+	default:
+	}
+}
+
+// run works until the endpoint is gone or ctx ends; then no worker of it is left.
+func (r *reconciler) run(ctx context.Context) {
+	defer close(r.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-r.woken:
+		case <-timer.C:
+		case ev := <-r.events:
+			r.observeAll(ev)
+		case <-ctx.Done():
+			r.stopAll()
+			return
+		}
+		wait, gone := r.reconcile(ctx)
+		if gone && r.plane.forget(r) {
+			return
+		}
+		timer.Stop()
+		if wait > 0 {
+			timer.Reset(wait)
+		}
+	}
+	r.stopAll()
+}
+
+// reconcile takes one step: read what is desired, start and stop, publish, and
+// write the status that has been reached. A change of status is looked at again
+// at once.
+func (r *reconciler) reconcile(ctx context.Context) (wait time.Duration, gone bool) {
+	for {
+		rec, err := r.load()
+		if errors.Is(err, store.ErrNotFound) {
+			r.clear()
+			return 0, true
+		}
+		if err != nil {
+			r.log.Error("cannot read the endpoint's record", "error", err)
+			return r.plane.scaled(maxBackOff), false
+		}
+		r.adopt(rec)
+		if err := r.makePools(rec); err != nil {
+			r.log.Error("cannot route to the endpoint", "error", err)
+			return r.plane.scaled(maxBackOff), false
+		}
+		want := wanted(rec)
+		r.tidy(want)
+		todo := plan(want, r.states(), time.Now())
+		for _, key := range todo.stop {
+			r.stop(key)
+		}
+		for _, key := range todo.launch {
+			r.launch(ctx, rec, key)
+		}
+		r.publish(rec)
+		changed, err := r.advance(rec, measure(want, r.states()))
+		if err != nil {
+			r.log.Error("cannot write the endpoint's status", "error", err)
+			return r.plane.scaled(maxBackOff), false
+		}
+		if !changed {
+			return todo.wait, false
+		}
+	}
+}
+
+// adopt starts afresh with another endpoint of the same name, and gives failed
+// instances a new chance when the desired state has changed.
+func (r *reconciler) adopt(rec *endpointRecord) {
+	if r.uid != "" && r.uid != rec.UID {
+		r.clear()
+	}
+	if r.generation != rec.Generation {
+		for _, s := range r.slots {
+			if s.phase == vacantSlot {
+				s.slotState = slotState{}
+			}
+		}
+	}
+	r.uid, r.generation = rec.UID, rec.Generation
+}
+
+// clear ends everything that the endpoint had.
+func (r *reconciler) clear() {
+	r.plane.Fleet.Withdraw(r.key)
+	r.stopAll()
+	r.uid, r.pools = "", map[string]*dataplane.Pool{}
+}
+
+// tidy forgets the failures of slots that are not wanted any more.
+func (r *reconciler) tidy(want map[string]int) {
+	for key, s := range r.slots {
+		if s.phase == vacantSlot && key.ordinal >= want[key.variant] {
+			delete(r.slots, key)
+		}
+	}
+}
+
+// wanted is how many instances of each variant there should be.
+func wanted(rec *endpointRecord) map[string]int {
+	want := map[string]int{}
+	if rec.EndpointStatus == statusDeleting || rec.EndpointStatus == statusFailed {
+		return want
+	}
+	for i := range rec.Deployment.Variants {
+		v := &rec.Deployment.Variants[i]
+		want[v.name()] = int(v.Count)
+	}
+	return want
+}
+
+func (r *reconciler) states() map[slotKey]slotState {
+	states := make(map[slotKey]slotState, len(r.slots))
+	for key, s := range r.slots {
+		states[key] = s.slotState
+	}
+	return states
+}
+
+// observeAll takes in an event and all that wait behind it, so that a thousand
+// instances that come up together are one step and not a thousand.
+func (r *reconciler) observeAll(ev event) {
+	for {
+		r.observe(ev)
+		select {
+		case ev = <-r.events:
+		default:
+			return
+		}
+	}
+}
+
+// observe takes in what an instance reported.
+func (r *reconciler) observe(ev event) {
+	s := r.slots[ev.key]
+	if ev.ready {
+		if s.phase == starting {
+			s.phase, s.served = serving, time.Now()
+		}
+		return
+	}
+	s.instance, s.cancel = nil, nil
+	if s.phase == stopping {
+		delete(r.slots, ev.key)
+		return
+	}
+	if s.phase == serving && time.Since(s.served) >= r.plane.scaled(stableAfter) {
+		s.failures = 0
+	}
+	s.failures++
+	s.phase, s.err = vacantSlot, ev.err
+	s.retryAt = time.Now().Add(r.plane.scaled(backOff(s.failures)))
+	r.log.Warn("instance failed", "variant", ev.key.variant, "instance", ev.key.ordinal, "failures", s.failures, "error", ev.err)
+}
+
+func (r *reconciler) stop(key slotKey) {
+	s := r.slots[key]
+	s.phase = stopping
+	s.cancel()
+}
+
+// stopAll ends every instance and waits until they are gone.
+func (r *reconciler) stopAll() {
+	for key, s := range r.slots {
+		switch s.phase {
+		case vacantSlot:
+			delete(r.slots, key)
+		case starting, serving:
+			r.stop(key)
+		}
+	}
+	for len(r.slots) > 0 {
+		r.observe(<-r.events)
+	}
+}
+
+func (r *reconciler) load() (*endpointRecord, error) {
+	var rec *endpointRecord
+	err := r.plane.DB.View(func(tx *store.Tx) (err error) {
+		rec, err = endpoints.Get(tx, r.scope, r.key.Name)
+		return err
+	})
+	return rec, err
+}
+
+// advance writes the status that the endpoint has reached, if it has reached
+// another one. The record must still be of the generation that was worked on.
+func (r *reconciler) advance(seen *endpointRecord, at progress) (changed bool, err error) {
+	next := nextStatus(seen, at)
+	if next == nil {
+		return false, nil
+	}
+	err = r.plane.DB.Update(func(tx *store.Tx) error {
+		rec, err := endpoints.Get(tx, r.scope, r.key.Name)
+		if errors.Is(err, store.ErrNotFound) || err == nil && (rec.UID != seen.UID || rec.Generation != seen.Generation) {
+			changed = true // look again
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		changed = true
+		if done := next(rec, tx.Now); done {
+			return r.remove(tx, rec)
+		}
+		return endpoints.Put(tx, r.scope, r.key.Name, rec)
+	})
+	if err == nil && at.failed != nil {
+		r.log.Error("deployment failed", "variant", at.variant, "error", at.failed)
+	}
+	return changed, err
+}
+
+func (r *reconciler) remove(tx *store.Tx, rec *endpointRecord) error {
+	if err := deleteTags(tx, sdkcompat.Scope(r.scope), *rec.EndpointArn); err != nil {
+		return err
+	}
+	return endpoints.Delete(tx, r.scope, r.key.Name)
+}

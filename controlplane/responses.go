@@ -1,0 +1,75 @@
+package controlplane
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/sdkcompat"
+	"github.com/sagelocal/sagelocal/store"
+)
+
+// PutResponses makes rules the endpoint's script, in place of any other. They
+// act when it returns, and until the endpoint is deleted. No rules means back to
+// those of the configuration file. This is sagelocal's own, not AWS's.
+func (p *Plane) PutResponses(ctx context.Context, endpoint string, rules []dataplane.ResponseRule) error {
+	if _, err := dataplane.NewResponses(rules); err != nil {
+		return sdkcompat.Validation(fmt.Sprintf("Invalid scripted responses: %v.", err))
+	}
+	var text []byte
+	if len(rules) > 0 {
+		var err error
+		if text, err = json.Marshal(rules); err != nil {
+			return fmt.Errorf("encode scripted responses: %w", err)
+		}
+	}
+	scope := scopeOf(ctx)
+	return p.DB.Update(func(tx *store.Tx) error {
+		rec, err := getEndpoint(tx, scope, endpoint)
+		if err != nil {
+			return err
+		}
+		rec.Responses = string(text)
+		script, err := p.script(rec)
+		if err != nil {
+			return err
+		}
+		tx.OnCommit(func() {
+			if e := p.Fleet.Lookup(endpointKey(scope, endpoint)); e != nil {
+				e.SetResponses(script)
+			}
+		})
+		return endpoints.Put(tx, store.Scope(scope), id(endpoint), rec)
+	})
+}
+
+// GetResponses lists the rules that are in force and how often each has answered
+// since they were set or the daemon started.
+func (p *Plane) GetResponses(ctx context.Context, endpoint string) ([]dataplane.ResponseStatus, error) {
+	scope := scopeOf(ctx)
+	err := p.DB.View(func(tx *store.Tx) error {
+		_, err := getEndpoint(tx, scope, endpoint)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := p.Fleet.Lookup(endpointKey(scope, endpoint))
+	if e == nil {
+		return []dataplane.ResponseStatus{}, nil
+	}
+	return e.Responses().Status(), nil
+}
+
+// script compiles the endpoint's own rules, or else the configuration file's.
+func (p *Plane) script(rec *endpointRecord) (*dataplane.Responses, error) {
+	rules := p.Responses[id(*rec.EndpointName)]
+	if rec.Responses != "" {
+		rules = nil
+		if err := json.Unmarshal([]byte(rec.Responses), &rules); err != nil {
+			return nil, fmt.Errorf("decode scripted responses: %w", err)
+		}
+	}
+	return dataplane.NewResponses(rules)
+}

@@ -1,0 +1,136 @@
+package dataplane
+
+import (
+	"cmp"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Fleet is every endpoint that can be invoked. The control plane publishes; an
+// invocation only loads.
+type Fleet struct {
+	mu        sync.RWMutex
+	endpoints map[Key]*Endpoint
+}
+
+// NewFleet is an empty fleet.
+func NewFleet() *Fleet { return &Fleet{endpoints: map[Key]*Endpoint{}} }
+
+// Endpoint is one endpoint's place in the fleet.
+type Endpoint struct {
+	Key Key
+
+	snapshot  atomic.Pointer[Snapshot]
+	responses atomic.Pointer[Responses]
+
+	mu  sync.Mutex // guards src
+	src *rand.Rand // for the choice of a variant
+}
+
+// Snapshot is what an endpoint routes to. It is never changed once published.
+type Snapshot struct {
+	Variants []Variant
+	// Status is the endpoint's status when the snapshot was made.
+	Status string
+	// Serving is false until the endpoint was InService for the first time: the
+	// runtime does not know an endpoint that is being created.
+	Serving bool
+}
+
+// Variant is a production variant in a snapshot.
+type Variant struct {
+	Name      string
+	Weight    float64
+	Pool      *Pool
+	Container string // its container's name in error sentences
+	Instances []*Instance
+	// Message says what keeps the variant from its desired state; empty when
+	// nothing does.
+	Message string
+}
+
+// Publish makes a snapshot what the endpoint routes to from now on. The seed
+// matters only for the first snapshot of a key.
+func (f *Fleet) Publish(key Key, s *Snapshot, seed uint64) *Endpoint {
+	e := f.Lookup(key)
+	if e == nil {
+		f.mu.Lock()
+		if e = f.endpoints[key]; e == nil {
+			e = &Endpoint{Key: key, src: rand.New(rand.NewPCG(seed, mix(seed)))}
+			e.snapshot.Store(s)
+			f.endpoints[key] = e
+		}
+		f.mu.Unlock()
+	}
+	e.snapshot.Store(s)
+	return e
+}
+
+// Withdraw takes an endpoint out of the fleet. Requests under way go on.
+func (f *Fleet) Withdraw(key Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.endpoints, key)
+}
+
+// Lookup is nil for an endpoint that was never published.
+func (f *Fleet) Lookup(key Key) *Endpoint {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.endpoints[key]
+}
+
+// Endpoints lists the fleet by key.
+func (f *Fleet) Endpoints() []*Endpoint {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(f.endpoints), func(a, b *Endpoint) int {
+		return cmp.Or(cmp.Compare(a.Key.Account, b.Key.Account),
+			cmp.Compare(a.Key.Region, b.Key.Region), cmp.Compare(a.Key.Name, b.Key.Name))
+	})
+}
+
+// Snapshot is what the endpoint routes to now.
+func (e *Endpoint) Snapshot() *Snapshot { return e.snapshot.Load() }
+
+// variant chooses by weight: the share of a variant is its weight over the sum
+// of all, for each request anew. A variant of weight 0 gets none.
+func (e *Endpoint) variant(s *Snapshot) *Variant {
+	if len(s.Variants) == 1 && s.Variants[0].Weight > 0 {
+		return &s.Variants[0]
+	}
+	var total float64
+	for i := range s.Variants {
+		total += s.Variants[i].Weight
+	}
+	if total <= 0 {
+		return nil
+	}
+	e.mu.Lock()
+	at := e.src.Float64() * total
+	e.mu.Unlock()
+	last := -1
+	for i := range s.Variants {
+		if s.Variants[i].Weight <= 0 {
+			continue
+		}
+		last = i
+		if at -= s.Variants[i].Weight; at < 0 {
+			break
+		}
+	}
+	return &s.Variants[last]
+}
+
+// named is TargetVariant's choice; nil when there is no such variant.
+func (s *Snapshot) named(name string) *Variant {
+	for i := range s.Variants {
+		if s.Variants[i].Name == name {
+			return &s.Variants[i]
+		}
+	}
+	return nil
+}
