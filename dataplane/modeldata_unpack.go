@@ -41,6 +41,9 @@ type unpacker struct {
 func (u *unpacker) unpack(archive io.Reader) error {
 	compressed := bufio.NewReaderSize(contextReader{u.ctx, archive}, 64<<10)
 	plain, err := gzip.NewReader(compressed)
+	if errors.Is(err, gzip.ErrHeader) {
+		return errors.New("the object is not in gzip format; a model is a gzip-compressed tar archive")
+	}
 	if err != nil {
 		return archiveError(err)
 	}
@@ -252,7 +255,7 @@ func archiveError(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("the archive is truncated: %w", io.ErrUnexpectedEOF)
 	case errors.Is(err, gzip.ErrHeader):
-		return errors.New("the object is not in gzip format; a model is a gzip-compressed tar archive")
+		return errors.New("the archive is damaged: what follows the gzip data is not gzip data")
 	case errors.Is(err, gzip.ErrChecksum):
 		return fmt.Errorf("the archive is damaged: %w", err)
 	case errors.Is(err, tar.ErrHeader):
