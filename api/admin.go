@@ -9,8 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	goruntime "runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -69,7 +71,7 @@ func (a *admin) scope(r *http.Request) sdkcompat.Scope {
 	if account := r.URL.Query().Get("account"); sdkcompat.IsAccount(account) {
 		scope.Account = account
 	}
-	if region := r.URL.Query().Get("region"); region != "" {
+	if region := r.URL.Query().Get("region"); sdkcompat.IsRegion(region) {
 		scope.Region = region
 	}
 	return scope
@@ -174,4 +176,31 @@ func (a *admin) deleteResponses(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return a.getResponses(r)
+}
+
+// endpointName is EndpointName's pattern in the service model.
+var endpointName = regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`)
+
+// defaultLogLines is what GET logs shows of each instance without ?tail=.
+const defaultLogLines = 100
+
+// getLogs shows the last lines of every instance that the endpoint has had.
+func (a *admin) getLogs(r *http.Request) (any, error) {
+	n := defaultLogLines
+	if tail := r.URL.Query().Get("tail"); tail != "" {
+		var err error
+		if n, err = strconv.Atoi(tail); err != nil || n < 1 || n > 10_000 {
+			return nil, sdkcompat.Validation("tail must be a number from 1 to 10000.")
+		}
+	}
+	scope := a.scope(r)
+	name := mux.Vars(r)["name"]
+	if !endpointName.MatchString(name) { // it becomes part of a path
+		return nil, sdkcompat.Validation("Invalid endpoint name " + printable(name) + ".")
+	}
+	streams, err := a.logs.Tail(dataplane.Key{Account: scope.Account, Region: scope.Region, Name: strings.ToLower(name)}, n)
+	if err != nil {
+		return nil, fmt.Errorf("read logs: %w", err)
+	}
+	return map[string]any{"endpoint": name, "streams": streams}, nil
 }

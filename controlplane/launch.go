@@ -110,7 +110,7 @@ func Shape(instanceType string) (dataplane.Shape, bool) {
 	s, ok := sdkcompat.Shape(instanceType)
 	return dataplane.Shape{
 		InstanceType: instanceType, VCPU: s.VCPU, MemoryGiB: s.MemoryGiB,
-		Accelerators: s.Accelerators, AcceleratorKind: s.AcceleratorKind, AcceleratorGiB: s.AcceleratorGiB,
+		Accelerators: s.Accelerators, AcceleratorKind: s.Accelerator, AcceleratorGiB: s.AcceleratorGiB,
 	}, ok
 }
 

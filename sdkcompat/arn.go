@@ -28,7 +28,7 @@ func ParseARN(arn string) (scope Scope, resource, name string, ok bool) {
 	}
 	scope = Scope{Account: parts[4], Region: parts[3]}
 	resource, name, _ = strings.Cut(parts[5], "/")
-	if !IsAccount(scope.Account) || !isRegion(scope.Region) || resource == "" || name == "" {
+	if !IsAccount(scope.Account) || !IsRegion(scope.Region) || resource == "" || name == "" {
 		return Scope{}, "", "", false
 	}
 	return scope, resource, name, true

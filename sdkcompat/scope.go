@@ -28,7 +28,7 @@ func scopeFromCredential(credential string, fallback Scope) Scope {
 		return fallback
 	}
 	scope := fallback
-	if region := parts[len(parts)-3]; isRegion(region) {
+	if region := parts[len(parts)-3]; IsRegion(region) {
 		scope.Region = region
 	}
 	if key := parts[len(parts)-5]; IsAccount(key) {
@@ -50,8 +50,8 @@ func IsAccount(s string) bool {
 	return true
 }
 
-// isRegion bounds what becomes part of a store key and of a log path.
-func isRegion(s string) bool {
+// IsRegion tells whether s can be a region: it bounds what becomes part of a store key and of a log path.
+func IsRegion(s string) bool {
 	if len(s) == 0 || len(s) > 32 {
 		return false
 	}

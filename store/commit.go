@@ -29,6 +29,7 @@ type committer struct {
 	waiting atomic.Int64
 	turn    sync.Mutex
 	open    *group // guarded by turn
+	hook    func() // Options.Committed
 }
 
 // group is one bbolt transaction and the writers that share it.
@@ -128,7 +129,10 @@ func (c *committer) exclusive(fn func() error) error {
 func (c *committer) flush() {
 	if g := c.open; g != nil {
 		c.open = nil
-		g.commit()
+		if g.commit() && c.hook != nil {
+			c.hook()
+		}
+		close(g.done)
 	}
 }
 
@@ -138,15 +142,16 @@ func (g *group) fail(err error) {
 	}
 }
 
-func (g *group) commit() {
+// commit tells whether anything was written.
+func (g *group) commit() (wrote bool) {
 	finished := false
 	defer func() {
 		if !finished {
 			// bbolt asserts by panicking and would keep its writer lock.
 			_ = g.bolt.Rollback()
 			g.fail(errors.New("store: commit panicked"))
+			close(g.done)
 		}
-		close(g.done)
 	}()
 	switch {
 	case g.err != nil || !g.dirty:
@@ -154,7 +159,10 @@ func (g *group) commit() {
 	default:
 		if err := g.bolt.Commit(); err != nil {
 			g.fail(fmt.Errorf("store: commit: %w", err))
+		} else {
+			wrote = true
 		}
 	}
 	finished = true
+	return wrote
 }

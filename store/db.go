@@ -30,6 +30,10 @@ type Options struct {
 	Tables []TableDefinition
 	// Logger reports migrations and index builds; nil discards them.
 	Logger *slog.Logger
+	// Committed, when set, is called after every commit that wrote something,
+	// while no other writer runs: a copy of the file made then is what a crash
+	// at that moment leaves. It must not use the database.
+	Committed func()
 }
 
 // DB is an open database, safe for concurrent use.
@@ -62,7 +66,7 @@ func open(o Options, steps []migration) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.commits.bolt = db.bolt
+	db.commits.bolt, db.commits.hook = db.bolt, o.Committed
 	err = db.bolt.Update(func(b *bbolt.Tx) error {
 		if err := migrate(b, steps, log); err != nil {
 			return err

@@ -1,0 +1,52 @@
+# The two commands of a newcomer are `make run` and `make test`.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GO      ?= go
+BIN     := bin/sagelocal
+# Where the service models for `make gen` are: botocore's, which boto3 installs.
+BOTOCORE ?= $(shell python3 -c 'import botocore, os; print(os.path.dirname(botocore.__file__))' 2>/dev/null)
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: build run test race lint bench fuzz gen help clean
+
+build: ## build bin/sagelocal, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/sagelocal
+
+run: build bin/irisgo ## build and serve with the sample configuration; ARGS='--in-memory' adds flags
+	$(BIN) serve --config testdata/sagelocal.yaml $(ARGS)
+
+bin/irisgo: $(wildcard testdata/models/irisgo/*.go)
+	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./testdata/models/irisgo
+
+test: ## all tests that need nothing but Go; others skip and say why
+	$(GO) test ./...
+
+race: ## the same under the race detector
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+lint: ## gofumpt and golangci-lint v2
+	@command -v gofumpt >/dev/null || $(GO) install mvdan.cc/gofumpt@latest
+	@command -v golangci-lint >/dev/null || $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
+	@test -z "$$(gofumpt -l . | tee /dev/stderr)"
+	golangci-lint run ./...
+
+bench: build bin/irisgo ## print the table of ratios that docs/benchmarks.md keeps
+	$(GO) run ./cmd/internal/benchtable
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+gen: ## write sdkcompat/constraints.json anew from the installed botocore
+	@test -n "$(BOTOCORE)" || { echo 'botocore is not installed; give BOTOCORE=<its directory>' >&2; exit 1; }
+	$(GO) run ./sdkcompat/gen -model $$(ls $(BOTOCORE)/data/sagemaker/2017-07-24/service-2.json*) \
+	  -runtime-model $$(ls $(BOTOCORE)/data/sagemaker-runtime/2017-05-13/service-2.json*) -out sdkcompat/constraints.json
+
+clean: ## remove what was built
+	rm -rf bin
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

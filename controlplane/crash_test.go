@@ -1,0 +1,157 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
+	"github.com/sagelocal/sagelocal/store"
+)
+
+// After a crash at any commit of an endpoint's life, the next run brings what was
+// under way to its end.
+func TestCrashAtEveryCommitIsRecoveredFrom(t *testing.T) {
+	copies := crashes(t)
+	if len(copies) < 8 {
+		t.Fatalf("only %d commits in an endpoint's life", len(copies))
+	}
+	for i, path := range copies {
+		t.Run(fmt.Sprint("commit ", i+1), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { recoverFrom(t, path) })
+		})
+	}
+}
+
+// crashes takes an endpoint through its life and returns a copy of the database
+// for each commit.
+func crashes(t *testing.T) (copies []string) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "db")
+	synctest.Test(t, func(t *testing.T) {
+		db, err := store.Open(store.Options{Path: path, Tables: Tables(), Committed: func() {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Error(err)
+			}
+			copied := filepath.Join(dir, fmt.Sprint("copy-", len(copies)))
+			if err := os.WriteFile(copied, text, 0o600); err != nil {
+				t.Error(err)
+			}
+			copies = append(copies, copied)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rigOver(t, db, t.TempDir(), echo())
+		defer r.stop()
+		r.deploy("e", variantOf("a", 2))
+		r.settle("e", statusInService)
+		_, err = r.UpdateEndpointWeightsAndCapacities(r.ctx, capacities(types.DesiredWeightAndCapacity{VariantName: aws.String("a"), DesiredInstanceCount: aws.Int32(3)}))
+		r.must(err)
+		r.settle("e", statusInService)
+		r.remove("e")
+	})
+	return copies
+}
+
+func recoverFrom(t *testing.T, path string) {
+	db, err := store.Open(store.Options{Path: path, Tables: Tables()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := statusIn(t, db)
+	r := rigOver(t, db, t.TempDir(), echo())
+	defer r.stop()
+	if before == statusInService {
+		synctest.Wait()
+		if s := r.endpoint("e").EndpointStatus; s != statusSystemUpdating {
+			t.Errorf("%s right after the restart, want SystemUpdating: nothing is behind it yet", s)
+		}
+	}
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	after := statusIn(t, db)
+	switch before {
+	case "", statusDeleting:
+		if after != "" {
+			t.Errorf("was %q, is %q; want it gone", before, after)
+		}
+		return
+	default:
+		if after != statusInService {
+			t.Fatalf("was %q, is %q; want InService", before, after)
+		}
+	}
+	v := r.endpoint("e").ProductionVariants[0]
+	if *v.CurrentInstanceCount != *v.DesiredInstanceCount {
+		t.Errorf("%d of %d instances", *v.CurrentInstanceCount, *v.DesiredInstanceCount)
+	}
+	if body, err := r.invoke("e"); body != "ping" || err != nil {
+		t.Errorf("invoking it: %q, %v", body, err)
+	}
+}
+
+// statusIn is the status that the database holds; empty without the endpoint.
+func statusIn(t *testing.T, db *store.DB) (status types.EndpointStatus) {
+	t.Helper()
+	err := db.View(func(tx *store.Tx) error {
+		return endpoints.Each(tx, func(_ store.Scope, _ string, rec *endpointRecord) error {
+			status = rec.EndpointStatus
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status
+}
+
+func TestStopEndsEveryWorkerAndKeepsTheRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, echo())
+		r.deploy("e", variantOf("a", 3))
+		r.settle("e", statusInService)
+		in := r.Fleet.Lookup(endpointKey(home, "e")).Snapshot().Variants[0].Instances
+		if err := r.Stop(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range in {
+			if i.State().String() != "Stopped" {
+				t.Errorf("instance %s is %v", i.ID, i.State())
+			}
+		}
+		if s := statusIn(t, r.db); s != statusInService {
+			t.Errorf("record says %q, want InService", s)
+		}
+		r.must(r.db.Close())
+	})
+}
+
+func TestResetDeletesOneAccountOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, echo())
+		defer r.stop()
+		r.deploy("e", variantOf("a", 1))
+		r.settle("e", statusInService)
+		r.must(r.Reset(context.Background(), "999999999999"))
+		if s := r.endpoint("e").EndpointStatus; s != statusInService {
+			t.Errorf("another account's reset left the endpoint %s", s)
+		}
+		r.must(r.Reset(context.Background(), home.Account))
+		if r.Fleet.Lookup(endpointKey(home, "e")) != nil {
+			t.Error("the fleet still knows the endpoint")
+		}
+		out, err := r.ListModels(r.ctx, &sagemaker.ListModelsInput{})
+		if err != nil || len(out.Models) != 0 {
+			t.Errorf("models after the reset: %v, %v", out, err)
+		}
+	})
+}

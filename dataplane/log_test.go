@@ -1,0 +1,83 @@
+package dataplane
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestLogKeepsTheLastLines(t *testing.T) {
+	log, err := OpenLog(filepath.Join(t.TempDir(), "a", "b.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for i := range tailLines + 5 {
+		fmt.Fprintf(log, "line %d\n", i)
+	}
+	fmt.Fprint(log, "unfini")
+	fmt.Fprint(log, "shed")
+	got := log.Tail(3)
+	want := []string{fmt.Sprint("line ", tailLines+3), fmt.Sprint("line ", tailLines+4), "unfinished"}
+	if strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Errorf("tail %q, want %q", got, want)
+	}
+}
+
+func TestLogCutsLongLines(t *testing.T) {
+	log, err := OpenLog(filepath.Join(t.TempDir(), "a.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	fmt.Fprintf(log, "%s\nnext\n", strings.Repeat("x", 3*maxLogLine))
+	got := log.Tail(2)
+	if len(got[0]) != maxLogLine+len(" [cut]") || got[1] != "next" {
+		t.Errorf("line of %d bytes, then %q", len(got[0]), got[1])
+	}
+}
+
+func TestLogFileRotatesAtItsLimit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	log, err := OpenLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	chunk := []byte(strings.Repeat("y", 1<<20-1) + "\n")
+	for range 25 {
+		_, _ = log.Write(chunk)
+	}
+	for _, p := range []string{path, path + ".1"} {
+		info, err := os.Stat(p)
+		if err != nil || info.Size() > maxLogBytes || info.Size() == 0 {
+			t.Errorf("%s: %v, %v", filepath.Base(p), info, err)
+		}
+	}
+}
+
+func TestLogsReadsEveryInstanceOfAnEndpoint(t *testing.T) {
+	logs, key := &Logs{Dir: t.TempDir()}, Key{"123456789012", "us-east-1", "e"}
+	for _, id := range []string{"i-1", "i-2"} {
+		log, err := logs.Open(key, "AllTraffic", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(log, "first\nhello from %s\n", id)
+		log.Close()
+	}
+	streams, err := logs.Tail(key, 1)
+	if err != nil || len(streams) != 2 {
+		t.Fatalf("%d streams, %v", len(streams), err)
+	}
+	for _, s := range streams {
+		if want := "hello from " + strings.TrimPrefix(s.Stream, "AllTraffic/"); len(s.Lines) != 1 || s.Lines[0] != want {
+			t.Errorf("%s: %q, want %q", s.Stream, s.Lines, want)
+		}
+	}
+	if none, err := logs.Tail(Key{"123456789012", "us-east-1", "other"}, 1); err != nil || len(none) != 0 {
+		t.Errorf("an endpoint without containers: %v, %v", none, err)
+	}
+}
