@@ -149,9 +149,9 @@ func TestUpdateEndpointWeightsAndCapacitiesRefusesWhatAWSRefuses(t *testing.T) {
 		other := types.DesiredWeightAndCapacity{VariantName: aws.String("z"), DesiredWeight: aws.Float32(1)}
 		zero := types.DesiredWeightAndCapacity{VariantName: aws.String("a"), DesiredInstanceCount: aws.Int32(0)}
 		for want, in := range map[string]*sagemaker.UpdateEndpointWeightsAndCapacitiesInput{
-			`The variant name "a" was non-unique within the request.`:                                capacities(one, one),
-			`The variant name(s) "z" is/are not present within endpoint configuration "e".`:          capacities(one, other),
-			`DesiredInstanceCount of variant "a" must be at least 1.`:                                capacities(zero),
+			`The variant name "a" was non-unique within the request.`:                              capacities(one, one),
+			`The variant name(s) "z" is/are not present within endpoint configuration "e".`:        capacities(one, other),
+			`DesiredInstanceCount of variant "a" must be at least 1.`:                              capacities(zero),
 			`Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/missing".`: {EndpointName: aws.String("missing"), DesiredWeightsAndCapacities: []types.DesiredWeightAndCapacity{one}},
 		} {
 			_, err := r.UpdateEndpointWeightsAndCapacities(r.ctx, in)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -74,9 +75,12 @@ func New(o Options) *Plane {
 // Nothing but the records is needed, whatever the last run was doing when it
 // ended.
 func (p *Plane) Start() error {
+	if err := os.RemoveAll(filepath.Join(p.Dir, "instances")); err != nil {
+		return fmt.Errorf("remove the last run's instance directories: %w", err)
+	}
 	var scopes []sdkcompat.Scope
 	var names []string
-	err := p.DB.Update(func(tx *store.Tx) error {
+	err := p.DB.View(func(tx *store.Tx) error {
 		return endpoints.Each(tx, func(s store.Scope, id string, rec *endpointRecord) error {
 			scopes, names = append(scopes, sdkcompat.Scope(s)), append(names, id)
 			return nil

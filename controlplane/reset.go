@@ -27,7 +27,7 @@ func (p *Plane) Reset(ctx context.Context, account string) error {
 			return fmt.Errorf("reset: workers are still stopping: %w", context.Cause(ctx))
 		}
 	}
-	return nil
+	return p.Logs.Remove(account)
 }
 
 // wakeAll wakes an account's reconcilers and returns the channels that say when

@@ -58,6 +58,22 @@ func TestLogFileRotatesAtItsLimit(t *testing.T) {
 	}
 }
 
+func TestLogsForgetsTheOldestOfAVariant(t *testing.T) {
+	logs, key := &Logs{Dir: t.TempDir()}, Key{"123456789012", "us-east-1", "e"}
+	for i := range keptLogs + 3 {
+		log, err := logs.Open(key, "AllTraffic", fmt.Sprintf("i-%03d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(log, "hello")
+		log.Close()
+	}
+	streams, err := logs.Tail(key, 1)
+	if err != nil || len(streams) != keptLogs {
+		t.Fatalf("%d streams, %v; want %d", len(streams), err, keptLogs)
+	}
+}
+
 func TestLogsReadsEveryInstanceOfAnEndpoint(t *testing.T) {
 	logs, key := &Logs{Dir: t.TempDir()}, Key{"123456789012", "us-east-1", "e"}
 	for _, id := range []string{"i-1", "i-2"} {

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,9 +19,43 @@ type Logs struct {
 	Dir string
 }
 
-// Open begins the log of an instance.
+// keptLogs is how many instances' logs are kept of a variant, so that a crash
+// loop does not fill the disk.
+const keptLogs = 100
+
+// Open begins the log of an instance and forgets the oldest of its variant.
 func (l *Logs) Open(key Key, variant, instance string) (*Log, error) {
-	return OpenLog(filepath.Join(l.group(key), variant, instance+".log"))
+	dir := filepath.Join(l.group(key), variant)
+	if err := prune(dir, keptLogs-1); err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	return OpenLog(filepath.Join(dir, instance+".log"))
+}
+
+// prune removes the oldest logs of a directory until at most keep are left.
+func prune(dir string, keep int) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || len(entries) <= keep {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var logs []fs.FileInfo
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && strings.HasSuffix(info.Name(), ".log") {
+			logs = append(logs, info)
+		}
+	}
+	slices.SortFunc(logs, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for _, old := range logs[:max(0, len(logs)-keep)] {
+		path := filepath.Join(dir, old.Name())
+		_ = os.Remove(path + ".1") // most have none
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *Logs) group(key Key) string {

@@ -1,0 +1,2 @@
+// Package internal holds what only sagelocal's own commands use.
+package internal
