@@ -375,6 +375,44 @@ func TestCancelReturnsAtOnceAndLeavesTheOtherConnections(t *testing.T) {
 	}
 }
 
+// A connection that carries a cancelled exchange must never carry another one:
+// its late answer would go to somebody else.
+func TestCancelledRequestsDoNotLeaveTheirAnswersToOthers(t *testing.T) {
+	address := serveHTTP(t, func(rw http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		_, _ = rw.Write(b)
+	})
+	w := unstarted(t, address)
+	var callers sync.WaitGroup
+	var answered, cancelled atomic.Int32
+	for caller := range 16 {
+		callers.Go(func() {
+			var ans Answer
+			for i := range 100 {
+				body := strings.Repeat(fmt.Sprintf("%d/%d ", caller, i), 1+i%2*(bufferedBody/4))
+				ctx, cancel := context.WithCancel(t.Context())
+				if i%3 == 0 {
+					time.AfterFunc(time.Duration(i)*10*time.Microsecond, cancel)
+				}
+				err := w.Invoke(ctx, &Request{Body: []byte(body), Timeout: time.Minute}, &ans)
+				cancel()
+				switch {
+				case err == nil && string(ans.Body) == body:
+					answered.Add(1)
+				case err != nil && i%3 == 0 && errors.Is(err, context.Canceled):
+					cancelled.Add(1)
+				default:
+					t.Errorf("request %d/%d: error %v, answer %.20q", caller, i, err, ans.Body)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if answered.Load() == 0 || cancelled.Load() == 0 {
+		t.Errorf("%d answered, %d cancelled", answered.Load(), cancelled.Load())
+	}
+}
+
 func TestEarlyRefusalOfALargeBodyIsTheAnswer(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
