@@ -1,0 +1,114 @@
+// Package process is the kind of worker that runs a program of the operator's
+// on this machine, one process for each instance, under SageMaker's container
+// contract (docs: your-algorithms-inference-code): model data is unpacked before
+// the start, the port and the model's directory stand in the environment, GET
+// /ping tells health, POST /invocations is an inference, SIGTERM and later
+// SIGKILL end it.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/sagelocal/sagelocal/dataplane"
+)
+
+// Kind is the name in the configuration file.
+const Kind = "process"
+
+type launcher struct {
+	cfg       Config
+	configDir string
+	data      *dataplane.ModelData
+	timeScale float64
+	reserve   func() (*ports, error)
+}
+
+// New makes the launcher of a validated configuration. configDir is the
+// directory of the configuration file. The interval of health checks is divided
+// by timeScale.
+//
+// The program that calls it must call Supervise first thing in main.
+func New(cfg Config, configDir string, data *dataplane.ModelData, timeScale float64) dataplane.Launcher {
+	if data == nil {
+		data = new(dataplane.ModelData) // no bucket is mapped
+	}
+	return &launcher{cfg: cfg, configDir: configDir, data: data, timeScale: timeScale, reserve: reservePorts}
+}
+
+// errPortTaken: the process ended early and somebody else has its port.
+var errPortTaken = errors.New("another program took its port")
+
+// Launch starts a process; see dataplane.Launcher. A port that another program
+// takes before the worker binds it costs one more attempt.
+func (l *launcher) Launch(ctx context.Context, spec dataplane.Spec) (dataplane.Worker, error) {
+	if spec.Log == nil {
+		spec.Log = io.Discard
+	}
+	modelDir, err := l.unpack(ctx, &spec)
+	if err != nil {
+		return nil, err
+	}
+	w, err := l.attempt(ctx, &spec, modelDir)
+	if errors.Is(err, errPortTaken) {
+		fmt.Fprintf(spec.Log, "sagelocal: %v; trying another port\n", errPortTaken)
+		w, err = l.attempt(ctx, &spec, modelDir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// unpack puts the model data where SM_MODEL_DIR will point. Without
+// ModelDataUrl the directory is empty, as /opt/ml/model is.
+func (l *launcher) unpack(ctx context.Context, spec *dataplane.Spec) (string, error) {
+	base, err := filepath.Abs(spec.Dir)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", dataplane.ErrModelData, err)
+	}
+	dir := filepath.Join(base, "model")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("%w: %w", dataplane.ErrModelData, err)
+	}
+	if spec.Container.ModelDataURL == "" {
+		return dir, nil
+	}
+	if spec.DownloadTimeout > 0 {
+		limited, cancel := context.WithTimeout(ctx, spec.DownloadTimeout)
+		defer cancel()
+		ctx = limited
+	}
+	return dir, l.data.Unpack(ctx, spec.Container.ModelDataURL, dir)
+}
+
+func (l *launcher) attempt(ctx context.Context, spec *dataplane.Spec, modelDir string) (*dataplane.HTTPWorker, error) {
+	ports, err := l.reserve()
+	if err != nil {
+		return nil, err
+	}
+	c, err := start(ctx, l.order(spec, ports, modelDir), spec.Log, ports.release)
+	if err != nil {
+		return nil, err
+	}
+	w, err := dataplane.StartHTTP(ctx, dataplane.HTTPConfig{
+		Kind: Kind, Address: ports.address(),
+		PingPath: l.cfg.PingPath, InvocationsPath: l.cfg.InvocationsPath,
+		StartupTimeout: spec.StartupTimeout, TimeScale: l.timeScale, Backing: c,
+	})
+	switch {
+	case err == nil:
+		return w, nil
+	case !errors.Is(err, dataplane.ErrPing):
+		return nil, err
+	case c.Err() == nil: // it lived until it was stopped
+		return nil, fmt.Errorf("%w: %w%s", err, context.DeadlineExceeded, c.lastOutput())
+	case ports.inUse():
+		return nil, fmt.Errorf("%w: %w", err, errPortTaken)
+	}
+	return nil, err
+}
