@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sagelocal/sagelocal/dataplane"
 )
@@ -32,7 +33,8 @@ func failureReason(err error, variant string) string {
 	case errors.Is(err, dataplane.ErrCapacity):
 		return "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a different ML instance type or after some time."
 	case errors.Is(err, dataplane.ErrModelData):
-		return fmt.Sprintf("Failed to download model data for production variant %s: %v.", variant, err)
+		detail := strings.TrimLeft(strings.TrimPrefix(err.Error(), dataplane.ErrModelData.Error()), ": ")
+		return fmt.Sprintf("Failed to download model data for production variant %s: %s.", variant, detail)
 	case errors.Is(err, dataplane.ErrPing):
 		return fmt.Sprintf("The primary container for production variant %s did not pass the ping health check. Please check CloudWatch logs for this endpoint.", variant)
 	}

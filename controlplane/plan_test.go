@@ -98,6 +98,7 @@ func TestFailureReasonsAreAWSs(t *testing.T) {
 		{fmt.Errorf("exit status 1: %w", dataplane.ErrPing), "The primary container for production variant AllTraffic did not pass the ping health check. Please check CloudWatch logs for this endpoint."},
 		{dataplane.ErrCannotStart, "CannotStartContainerError. Please ensure the model container for variant AllTraffic starts correctly when invoked with 'docker run <image> serve'"},
 		{dataplane.ErrCapacity, "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a different ML instance type or after some time."},
+		{fmt.Errorf("%w: s3://b/k: not found", dataplane.ErrModelData), "Failed to download model data for production variant AllTraffic: s3://b/k: not found."},
 		{errors.New("disk on fire"), "Request to service failed. If failure persists after retry, contact customer support."},
 	} {
 		if got := failureReason(tc.err, "AllTraffic"); got != tc.want {
