@@ -74,6 +74,32 @@ func (s *ModelServer) Env(pairs ...string) map[string]string {
 	return env
 }
 
+// Start runs a model server, which is killed at the end of the test, and returns
+// its address.
+func (s *ModelServer) Start(t *testing.T, pairs ...string) string {
+	t.Helper()
+	cmd := exec.Command(s.program, serverArgument)
+	cmd.Env = append(os.Environ(), "SAGEMAKER_BIND_TO_PORT=0")
+	for name, value := range s.Env(pairs...) {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	out := NewOutput()
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // "signal: killed"
+	})
+	text := out.Await(t, "\n")
+	_, address, ok := strings.Cut(strings.TrimSpace(text), serverStarted+" at ")
+	if !ok {
+		t.Fatalf("the model server said %q", text)
+	}
+	return address
+}
+
 // Alive gives the ids of the servers and of their children that run.
 func (s *ModelServer) Alive() []int {
 	entries, _ := os.ReadDir(s.pids)

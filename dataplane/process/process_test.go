@@ -22,21 +22,6 @@ import (
 	"github.com/sagelocal/sagelocal/dataplane/launchertest"
 )
 
-// eventually fails the test unless the condition comes true soon.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("not in time: " + what)
-		}
-	}
-}
-
 func wantDone(t *testing.T, w dataplane.Worker) error {
 	t.Helper()
 	select {

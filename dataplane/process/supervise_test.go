@@ -1,5 +1,3 @@
-//go:build unix
-
 package process
 
 import (
@@ -83,4 +81,19 @@ func TestNoProcessOutlivesAKilledDaemon(t *testing.T) {
 	}
 	_ = parent.Wait() // "signal: killed"
 	eventually(t, "worker and grandchild are gone", func() bool { return len(s.Alive()) == 0 })
+}
+
+// eventually fails the test unless the condition comes true soon.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("not in time: " + what)
+		}
+	}
 }
