@@ -13,12 +13,18 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sagelocal/sagelocal/dataplane"
 )
 
 // Kind is the name in the configuration file.
 const Kind = "process"
+
+// connectTimeout is longer than the container contract's 250 ms. The kernel
+// accepts connections for a local process, so what can be late is this program,
+// when all workers compute on the same few processors.
+const connectTimeout = 2 * time.Second
 
 type launcher struct {
 	cfg       Config
@@ -98,7 +104,7 @@ func (l *launcher) attempt(ctx context.Context, spec *dataplane.Spec, modelDir s
 	w, err := dataplane.StartHTTP(ctx, dataplane.HTTPConfig{
 		Kind: Kind, Address: ports.address(),
 		PingPath: l.cfg.PingPath, InvocationsPath: l.cfg.InvocationsPath,
-		StartupTimeout: spec.StartupTimeout, TimeScale: l.timeScale, Backing: c,
+		ConnectTimeout: connectTimeout, StartupTimeout: spec.StartupTimeout, TimeScale: l.timeScale, Backing: c,
 	})
 	switch {
 	case err == nil:

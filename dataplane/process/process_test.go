@@ -280,7 +280,9 @@ func TestUnhealthyUntilStartupTimeoutIsDeadlineExceeded(t *testing.T) {
 
 func TestCrashInServiceTellsExitStatus(t *testing.T) {
 	s := launchertest.NewModelServer(t)
-	w := launchertest.Launch(t, modelServer(s), launchertest.Spec(t))
+	// At full scale, so that failing pings do not come first.
+	l := New(Config{Command: s.Command(), Env: s.Env()}, ".", nil, 1)
+	w := launchertest.Launch(t, l, launchertest.Spec(t))
 	_ = w.Invoke(t.Context(), launchertest.Ask("crash", "code", "17"), new(dataplane.Answer))
 	err := wantDone(t, w)
 	if err == nil || !strings.Contains(err.Error(), "exit status 17") || !strings.Contains(err.Error(), "about to crash") {

@@ -2,6 +2,7 @@ package process
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +24,26 @@ func TestKilledSupervisorTakesTheWorkerWithIt(t *testing.T) {
 		t.Errorf("Err = %v; want the supervisor's signal", err)
 	}
 	eventually(t, "worker and grandchild are gone", func() bool { return len(s.Alive()) == 0 })
+}
+
+func TestKilledSupervisorTakesTheWorkerWithItThoughTheDaemonHangs(t *testing.T) {
+	s := launchertest.NewModelServer(t)
+	parent := startParent(t, s)
+	worker := s.Alive()[0]
+	if up := parentOf(worker); slices.Contains(s.Alive(), up) {
+		worker = up
+	}
+	if err := parent.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(parentOf(worker), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the worker is gone", func() bool { return !launchertest.Alive(worker) })
+	if err := parent.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the grandchild is gone", func() bool { return len(s.Alive()) == 0 })
 }
 
 func TestStopReachesDescendantsThatLeftTheGroup(t *testing.T) {

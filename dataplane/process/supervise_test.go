@@ -49,14 +49,17 @@ func beParent() {
 	select {}
 }
 
-func TestNoProcessOutlivesAKilledDaemon(t *testing.T) {
-	s := launchertest.NewModelServer(t)
+// startParent starts a stand-in, whose worker has a child of its own. Both
+// ignore SIGTERM.
+func startParent(t *testing.T, s *launchertest.ModelServer) *exec.Cmd {
+	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	parent := exec.Command(program)
-	parent.Env = append(os.Environ(), parentVariable+"="+strings.Join(s.Command(), "\n"), parentDirVariable+"="+t.TempDir())
+	parent.Env = append(os.Environ(),
+		parentVariable+"="+strings.Join(s.Command(), "\n"), parentDirVariable+"="+t.TempDir())
 	for name, value := range s.Env(launchertest.IgnoreTermVariable, "1") {
 		parent.Env = append(parent.Env, name+"="+value)
 	}
@@ -67,19 +70,25 @@ func TestNoProcessOutlivesAKilledDaemon(t *testing.T) {
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil || !strings.HasPrefix(line, "ready") {
+	t.Cleanup(func() {
 		_ = parent.Process.Kill()
-		_ = parent.Wait()
+		_ = parent.Wait() // "signal: killed"
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != "ready\n" {
 		t.Fatalf("the parent said %q, %v", line, err)
 	}
 	if n := len(s.Alive()); n != 2 {
-		t.Errorf("%d processes run, want worker and grandchild", n)
+		t.Fatalf("%d processes run, want worker and grandchild", n)
 	}
-	if err := parent.Process.Kill(); err != nil {
+	return parent
+}
+
+func TestNoProcessOutlivesAKilledDaemon(t *testing.T) {
+	s := launchertest.NewModelServer(t)
+	if err := startParent(t, s).Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = parent.Wait() // "signal: killed"
 	eventually(t, "worker and grandchild are gone", func() bool { return len(s.Alive()) == 0 })
 }
 
