@@ -99,8 +99,8 @@ func checkVariants(in *sagemaker.CreateEndpointConfigInput) error {
 }
 
 func checkVariant(v *types.ProductionVariant) error {
-	refuse := func(format string, args ...any) error {
-		return sdkcompat.Validation(fmt.Sprintf("Production variant %q: ", *v.VariantName) + fmt.Sprintf(format, args...))
+	refuse := func(why string) error {
+		return sdkcompat.Validation(fmt.Sprintf("Production variant %q: %s", *v.VariantName, why))
 	}
 	switch {
 	case v.ServerlessConfig != nil && (v.InstanceType != "" || v.InitialInstanceCount != nil || len(v.InstancePools) > 0):

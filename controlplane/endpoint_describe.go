@@ -1,8 +1,6 @@
 package controlplane
 
 import (
-	"time"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
@@ -42,7 +40,6 @@ func (p *Plane) describe(key dataplane.Key, rec *endpointRecord) *sagemaker.Desc
 type observation struct {
 	inService int32
 	message   string
-	started   time.Time
 }
 
 func (p *Plane) observe(key dataplane.Key) map[string]observation {

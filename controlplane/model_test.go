@@ -50,100 +50,100 @@ func existing(what, resource, name string) string {
 
 // step is one random operation: it runs it against the plane and tells what the
 // world says the error must be; empty means success.
-type step func(r *rig, w *world, src *rand.Rand) (err error, want string)
+type step func(r *rig, w *world, src *rand.Rand) (want string, err error)
 
 func anyName(src *rand.Rand) string { return fmt.Sprintf("n%d", src.IntN(4)) }
 
 var steps = []step{
-	func(r *rig, w *world, src *rand.Rand) (error, string) {
+	func(r *rig, w *world, src *rand.Rand) (string, error) {
 		name := anyName(src)
 		_, err := r.CreateModel(r.ctx, &sagemaker.CreateModelInput{ModelName: &name, PrimaryContainer: &types.ContainerDefinition{Image: aws.String("image")}})
 		if w.models[name] {
-			return err, existing("model", "model", name)
+			return existing("model", "model", name), err
 		}
 		w.models[name] = true
-		return err, ""
+		return "", err
 	},
-	func(r *rig, w *world, src *rand.Rand) (error, string) {
+	func(r *rig, w *world, src *rand.Rand) (string, error) {
 		name := anyName(src)
 		_, err := r.DeleteModel(r.ctx, &sagemaker.DeleteModelInput{ModelName: &name})
 		if !w.models[name] {
-			return err, missing("model", "model", name)
+			return missing("model", "model", name), err
 		}
 		delete(w.models, name)
 		delete(w.tags, arnOf("model", name))
-		return err, ""
+		return "", err
 	},
-	func(r *rig, w *world, src *rand.Rand) (error, string) {
+	func(r *rig, w *world, src *rand.Rand) (string, error) {
 		name, model, count := anyName(src), anyName(src), 1+src.Int32N(3)
 		v := variantOf("a", count)
 		v.ModelName = &model
 		_, err := r.CreateEndpointConfig(r.ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{v}})
 		switch _, exists := w.configs[name]; {
 		case exists:
-			return err, existing("endpoint configuration", "endpoint-config", name)
+			return existing("endpoint configuration", "endpoint-config", name), err
 		case !w.models[model]:
-			return err, missing("model", "model", model)
+			return missing("model", "model", model), err
 		}
 		w.configs[name] = count
-		return err, ""
+		return "", err
 	},
-	func(r *rig, w *world, src *rand.Rand) (error, string) {
+	func(r *rig, w *world, src *rand.Rand) (string, error) {
 		name := anyName(src)
 		_, err := r.DeleteEndpointConfig(r.ctx, &sagemaker.DeleteEndpointConfigInput{EndpointConfigName: &name})
 		if _, exists := w.configs[name]; !exists {
-			return err, missing("endpoint configuration", "endpoint-config", name)
+			return missing("endpoint configuration", "endpoint-config", name), err
 		}
 		delete(w.configs, name)
 		delete(w.tags, arnOf("endpoint-config", name))
-		return err, ""
+		return "", err
 	},
 	createRandomEndpoint,
 	createRandomEndpoint,
-	func(r *rig, w *world, src *rand.Rand) (error, string) {
+	func(r *rig, w *world, src *rand.Rand) (string, error) {
 		name := anyName(src)
 		_, err := r.DeleteEndpoint(r.ctx, &sagemaker.DeleteEndpointInput{EndpointName: &name})
 		switch e := w.endpoints[name]; {
 		case e == nil:
-			return err, missing("endpoint", "endpoint", name)
+			return missing("endpoint", "endpoint", name), err
 		case e.status != statusInService:
-			return err, fmt.Sprintf("Cannot update in-progress endpoint %q.", arnOf("endpoint", name))
+			return fmt.Sprintf("Cannot update in-progress endpoint %q.", arnOf("endpoint", name)), err
 		}
 		delete(w.endpoints, name)
 		delete(w.tags, arnOf("endpoint", name))
-		return err, ""
+		return "", err
 	},
 	updateRandomEndpoint,
 	tagRandomResource,
-	func(r *rig, w *world, _ *rand.Rand) (error, string) {
+	func(r *rig, w *world, _ *rand.Rand) (string, error) {
 		time.Sleep(3 * time.Second) // the bubble's clock; instances take two
 		for _, e := range w.endpoints {
 			e.status, e.current = statusInService, e.desired
 		}
-		return nil, ""
+		return "", nil
 	},
 }
 
-func createRandomEndpoint(r *rig, w *world, src *rand.Rand) (error, string) {
+func createRandomEndpoint(r *rig, w *world, src *rand.Rand) (string, error) {
 	name, config := anyName(src), anyName(src)
 	_, err := r.CreateEndpoint(r.ctx, &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &config})
 	if w.endpoints[name] != nil {
-		return err, existing("endpoint", "endpoint", name)
+		return existing("endpoint", "endpoint", name), err
 	}
 	count, exists := w.configs[config]
 	if !exists {
-		return err, missing("endpoint configuration", "endpoint-config", config)
+		return missing("endpoint configuration", "endpoint-config", config), err
 	}
 	// The configuration's model may have been deleted since.
 	var e *sdkcompat.Error
 	if errors.As(err, &e) && strings.HasPrefix(e.Message, "Could not find model") {
-		return err, e.Message
+		return e.Message, err
 	}
 	w.endpoints[name] = &worldEndpoint{config: config, status: statusCreating, desired: count, weight: 1}
-	return err, ""
+	return "", err
 }
 
-func updateRandomEndpoint(r *rig, w *world, src *rand.Rand) (error, string) {
+func updateRandomEndpoint(r *rig, w *world, src *rand.Rand) (string, error) {
 	name, count, weight := anyName(src), 1+src.Int32N(4), float32(src.IntN(3))
 	_, err := r.UpdateEndpointWeightsAndCapacities(r.ctx, &sagemaker.UpdateEndpointWeightsAndCapacitiesInput{
 		EndpointName: &name,
@@ -154,9 +154,9 @@ func updateRandomEndpoint(r *rig, w *world, src *rand.Rand) (error, string) {
 	e := w.endpoints[name]
 	switch {
 	case e == nil:
-		return err, missing("endpoint", "endpoint", name)
+		return missing("endpoint", "endpoint", name), err
 	case e.status != statusInService:
-		return err, fmt.Sprintf("Cannot update in-progress endpoint %q.", arnOf("endpoint", name))
+		return fmt.Sprintf("Cannot update in-progress endpoint %q.", arnOf("endpoint", name)), err
 	}
 	e.desired, e.weight = count, weight
 	if count > e.current {
@@ -164,10 +164,10 @@ func updateRandomEndpoint(r *rig, w *world, src *rand.Rand) (error, string) {
 	} else {
 		e.current = count
 	}
-	return err, ""
+	return "", err
 }
 
-func tagRandomResource(r *rig, w *world, src *rand.Rand) (error, string) {
+func tagRandomResource(r *rig, w *world, src *rand.Rand) (string, error) {
 	name := anyName(src)
 	resource := []string{"model", "endpoint-config", "endpoint"}[src.IntN(3)]
 	what := map[string]string{"model": "model", "endpoint-config": "endpoint configuration", "endpoint": "endpoint"}[resource]
@@ -183,7 +183,7 @@ func tagRandomResource(r *rig, w *world, src *rand.Rand) (error, string) {
 		_, err = r.AddTags(r.ctx, &sagemaker.AddTagsInput{ResourceArn: &arn, Tags: []types.Tag{{Key: &key, Value: &value}}})
 	}
 	if !exists {
-		return err, missing(what, resource, name)
+		return missing(what, resource, name), err
 	}
 	if w.tags[arn] == nil {
 		w.tags[arn] = map[string]string{}
@@ -193,7 +193,7 @@ func tagRandomResource(r *rig, w *world, src *rand.Rand) (error, string) {
 	} else {
 		w.tags[arn][key] = value
 	}
-	return err, ""
+	return "", err
 }
 
 func TestRandomOperationsAgreeWithPlainMaps(t *testing.T) {
@@ -204,7 +204,7 @@ func TestRandomOperationsAgreeWithPlainMaps(t *testing.T) {
 				defer r.stop()
 				for n := range 400 {
 					i := src.IntN(len(steps))
-					err, want := steps[i](r, w, src)
+					want, err := steps[i](r, w, src)
 					synctest.Wait()
 					if want == "" && err != nil {
 						t.Fatalf("operation %d (step %d): %v", n, i, err)

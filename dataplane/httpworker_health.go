@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	firstPingInterval = 100 * time.Millisecond
+	firstPingInterval = 10 * time.Millisecond
 	lastPingInterval  = time.Second
 	// pingInterval is how often a container in service is pinged. AWS does not
 	// publish it; container logs show about 5 s.

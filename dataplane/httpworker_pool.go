@@ -262,7 +262,7 @@ func (c *httpConn) sendAndReceive(head *requestHead, req *Request, ans *Answer, 
 	default:
 	}
 	c.abort()
-	<-written // the body is the caller's from here on
+	<-written //nolint:errcheck // the answer's error counts; the body is the caller's from here on
 	return false, err
 }
 

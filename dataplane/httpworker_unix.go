@@ -2,7 +2,10 @@
 
 package dataplane
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
 // livenessCheck looks at an idle connection without waiting or taking anything
 // from it. The function is made once for each connection.
@@ -28,5 +31,5 @@ func (c *httpConn) alive() bool {
 	if err := c.raw.Control(p.look); err != nil {
 		return false
 	}
-	return p.err == syscall.EAGAIN || p.err == syscall.EWOULDBLOCK
+	return errors.Is(p.err, syscall.EAGAIN)
 }

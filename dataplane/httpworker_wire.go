@@ -108,12 +108,10 @@ var (
 
 // answerHead is what matters of an answer's head.
 type answerHead struct {
-	status      int
-	keep        bool
-	length      int64 // -1: until the connection closes
-	chunked     bool
-	contentType []byte // copied by the caller before the next read
-	attributes  []byte
+	status  int
+	keep    bool
+	length  int64 // -1: until the connection closes
+	chunked bool
 }
 
 // readAnswer reads one final answer into ans. keep tells that another answer
@@ -149,7 +147,7 @@ func readAnswer(c *httpConn, ans *Answer, limit int) (keep bool, err error) {
 		body, err = readUntilEOF(c.r, body, limit)
 	}
 	ans.Body = body
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return h.keep && err == nil, err
@@ -254,7 +252,7 @@ func parseStatusLine(line []byte) (minor byte, status int, ok bool) {
 func readLine(r *bufio.Reader) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	switch {
-	case err == bufio.ErrBufferFull:
+	case errors.Is(err, bufio.ErrBufferFull):
 		return nil, errHeadTooLarge
 	case err == io.EOF:
 		return nil, io.ErrUnexpectedEOF

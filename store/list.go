@@ -110,7 +110,8 @@ func (q *Query[T]) span(prefix []byte, digest []byte) (span, error) {
 	if q.Descending {
 		s.to = place
 	} else {
-		s.from = append(place, 0) // the first key behind place
+		place = append(place, 0) // the first key behind it
+		s.from = place
 	}
 	return s, nil
 }

@@ -43,8 +43,8 @@ func walkDown(b *bbolt.Bucket, s span, yield func(k, v []byte) bool) {
 		}
 		return nil, nil
 	}
-	k, v := c.Seek(s.to)
-	if k != nil {
+	var k, v []byte
+	if beyond, _ := c.Seek(s.to); beyond != nil {
 		k, v = previous(s.to)
 	} else {
 		k, v = c.Last()

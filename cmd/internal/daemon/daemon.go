@@ -69,7 +69,7 @@ func New(o Options) (d *Daemon, err error) {
 	}
 	d.onStop(func(context.Context) error { return db.Close() })
 
-	if d.listener, err = net.Listen("tcp", o.Listen); err != nil {
+	if d.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", o.Listen); err != nil {
 		return d, fmt.Errorf("listen: %w", err)
 	}
 	d.onStop(func(context.Context) error {
