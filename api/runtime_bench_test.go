@@ -1,0 +1,155 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sagelocal/sagelocal/controlplane"
+	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/dataplane/simulated"
+	"github.com/sagelocal/sagelocal/sdkcompat"
+)
+
+var benchScope = sdkcompat.Scope{Account: "123456789012", Region: "us-east-1"}
+
+// BenchmarkInvokeEndpoint is the whole way of an invocation through the daemon
+// and back, over loopback. The caller allocates nothing, so what is reported is
+// the daemon's. (fasthttp's in-memory connections would not do: they allocate
+// at every deadline.)
+func BenchmarkInvokeEndpoint(b *testing.B) {
+	b.Run("simulated", func(b *testing.B) {
+		w, err := simulated.New(simulated.Config{}, controlplane.Shape, 1).Launch(b.Context(),
+			dataplane.Spec{Shape: dataplane.Shape{InstanceType: "ml.m5.large", VCPU: 2}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		benchmarkInvoke(b, w)
+	})
+	b.Run("http", func(b *testing.B) {
+		w, err := dataplane.StartHTTP(b.Context(), dataplane.HTTPConfig{Kind: "upstream", Address: echoServer(b)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		benchmarkInvoke(b, w)
+	})
+}
+
+// echoServer is a worker that allocates nothing.
+func echoServer(b *testing.B) string {
+	ln := loopback(b)
+	server := &fasthttp.Server{NoDefaultServerHeader: true, Handler: func(ctx *fasthttp.RequestCtx) {
+		ctx.Response.Header.SetContentTypeBytes(ctx.Request.Header.ContentType())
+		ctx.SetBody(ctx.PostBody())
+	}}
+	go func() { _ = server.Serve(ln) }()
+	b.Cleanup(func() { _ = server.Shutdown() })
+	return ln.Addr().String()
+}
+
+func loopback(b *testing.B) net.Listener {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return ln
+}
+
+func benchmarkInvoke(b *testing.B, w dataplane.Worker) {
+	b.Cleanup(func() { _ = w.Stop(context.Background(), time.Second) })
+	fleet := dataplane.NewFleet()
+	pool, err := dataplane.NewPool(dataplane.Routing{Strategy: dataplane.StrategyLeastOutstanding}, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	in := dataplane.NewInstance(pool, "i-0123456789abcdef0", "ml.m5.large", 0, time.Now())
+	in.Serve(w, time.Now())
+	fleet.Publish(dataplane.Key{Account: benchScope.Account, Region: benchScope.Region, Name: "bench"}, &dataplane.Snapshot{
+		Serving: true, Variants: []dataplane.Variant{{Name: "AllTraffic", Weight: 1, Pool: pool}},
+	}, 1)
+	server := New(Options{Fleet: fleet, Scope: benchScope, Logger: slog.New(slog.DiscardHandler)})
+	ln := loopback(b)
+	go func() { _ = server.Serve(ln) }()
+	b.Cleanup(func() { _ = server.Shutdown(context.Background()) })
+
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		c, err := dialCaller(ln.Addr().String())
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer c.conn.Close()
+		for pb.Next() {
+			if err := c.invoke(); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// caller sends one request again and again over one connection.
+type caller struct {
+	conn    net.Conn
+	request []byte
+	answer  []byte // as long as every answer is
+}
+
+func dialCaller(address string) (*caller, error) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	body := strings.Repeat("5.1,3.5,1.", 5)
+	c := &caller{conn: conn, request: fmt.Appendf(nil, "POST /endpoints/bench/invocations HTTP/1.1\r\nHost: %s\r\n"+
+		"Content-Type: text/csv\r\nAuthorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/us-east-1/sagemaker/aws4_request, "+
+		"SignedHeaders=content-type;host;x-amz-date, Signature=%064d\r\nContent-Length: %d\r\n\r\n%s", address, 0, len(body), body)}
+	if _, err := conn.Write(c.request); err != nil {
+		return nil, err
+	}
+	// The answers differ in ids and dates of one length, so the first tells how
+	// long all of them are.
+	var read bytes.Buffer
+	lines := textproto.NewReader(bufio.NewReader(io.TeeReader(conn, &read)))
+	status, err := lines.ReadLine()
+	if err != nil || !strings.HasPrefix(status, "HTTP/1.1 200") {
+		return nil, fmt.Errorf("status line %q: %w", status, err)
+	}
+	header, err := lines.ReadMIMEHeader()
+	if err != nil {
+		return nil, err
+	}
+	if n, err := strconv.Atoi(header.Get("Content-Length")); err != nil || n != len(body) {
+		return nil, fmt.Errorf("headers %v", header)
+	}
+	c.answer = make([]byte, bytes.Index(read.Bytes(), []byte("\r\n\r\n"))+4+len(body))
+	_, err = io.ReadFull(conn, c.answer[read.Len():])
+	return c, err
+}
+
+func (c *caller) invoke() error {
+	if _, err := c.conn.Write(c.request); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(c.conn, c.answer); err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(c.answer, []byte("HTTP/1.1 200 ")) {
+		return fmt.Errorf("answer %q", c.answer)
+	}
+	return nil
+}
