@@ -43,7 +43,7 @@ func (w *HTTPWorker) awaitPing(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return fmt.Errorf("waiting for the ping of %s: %w", w.cfg.Address, ctx.Err())
 			}
-			return fmt.Errorf("%w within %v: %w", ErrPing, w.cfg.StartupTimeout, last)
+			return errors.Join(fmt.Errorf("%w within %v", ErrPing, w.cfg.StartupTimeout), last)
 		}
 		err := w.pingOnce(limit, &ans)
 		if err == nil {

@@ -68,14 +68,21 @@ func (l *launcher) order(spec *dataplane.Spec, ports *ports, modelDir string) or
 	return o
 }
 
-// choosesPrograms tells the variables with which the operating system, rather
-// than a program, picks the code that runs. They come from the operator alone:
-// an API request must not be able to name a program.
+// interpreterVariables name code to load or options to run with.
+var interpreterVariables = []string{
+	"BASH_ENV", "ENV", "PERL5DB", "PERL5LIB", "PERL5OPT", "PYTHONHOME", "PYTHONINSPECT", "PYTHONPATH",
+	"PYTHONSTARTUP", "RUBYLIB", "RUBYOPT", "NODE_OPTIONS", "NODE_PATH", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS",
+}
+
+// choosesPrograms tells the variables with which the operating system or an
+// interpreter picks the code that runs. They come from the operator alone: an
+// API request must not be able to name a program.
 func choosesPrograms(name string) bool {
 	if runtime.GOOS == "windows" {
 		name = strings.ToUpper(name)
 	}
-	return name == "PATH" || strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "DYLD_")
+	return name == "PATH" || strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "DYLD_") ||
+		slices.Contains(interpreterVariables, name)
 }
 
 // shapeEnvironment makes the instance type known to the runtimes that ask the
