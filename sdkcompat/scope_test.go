@@ -34,7 +34,7 @@ func FuzzScopeFromAuthorization(f *testing.F) {
 	f.Add("Credential=//../..//aws4_request")
 	f.Fuzz(func(t *testing.T, header string) {
 		got := ScopeFromAuthorization(header, fallbackScope)
-		if !IsAccount(got.Account) || !isRegion(got.Region) {
+		if !IsAccount(got.Account) || !IsRegion(got.Region) {
 			t.Fatalf("%q gave %q", header, got)
 		}
 		if strings.ContainsAny(got.Account+got.Region, "/.\\ \x00") {
@@ -83,7 +83,7 @@ func FuzzParseARN(f *testing.F) {
 		if !ok {
 			return
 		}
-		if !IsAccount(scope.Account) || !isRegion(scope.Region) || resource == "" || name == "" {
+		if !IsAccount(scope.Account) || !IsRegion(scope.Region) || resource == "" || name == "" {
 			t.Fatalf("%q gave %v %q %q", arn, scope, resource, name)
 		}
 		again, resourceAgain, nameAgain, ok := ParseARN(ARN(scope, resource, name))
