@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -38,7 +39,16 @@ type clientConn struct {
 
 	cancel atomic.Pointer[context.CancelFunc] // of the invocation under way
 	seen   atomic.Pointer[context.CancelFunc] // what the last sweep found
+	unread atomic.Bool                        // a part of the request will never be read
 }
+
+// A caller that is still sending when its connection closes gets a reset, which
+// may destroy the answer that it has not read yet. So the rest of a refused
+// request is taken in first, within these limits.
+const (
+	lingerTime  = 5 * time.Second
+	lingerBytes = 128 << 20
+)
 
 // Accept waits for the next caller.
 func (l *clientListener) Accept() (net.Conn, error) {
@@ -60,10 +70,23 @@ func (l *clientListener) Accept() (net.Conn, error) {
 
 // Close forgets the connection.
 func (c *clientConn) Close() error {
+	if c.unread.Load() {
+		c.linger()
+	}
 	c.listener.mu.Lock()
 	delete(c.listener.conns, c)
 	c.listener.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// linger lets the caller read the answer before the connection closes.
+func (c *clientConn) linger() {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		return
+	}
+	if c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes) // whatever ends it, the connection is closed next
+	}
 }
 
 // sweep runs while there are connections.

@@ -139,6 +139,9 @@ func badRequest(ctx *fasthttp.RequestCtx, err error) {
 	var timeout net.Error
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		if c, ok := ctx.Conn().(*clientConn); ok {
+			c.unread.Store(true)
+		}
 		e = &sdkcompat.Error{Code: "RequestEntityTooLargeException", Message: "The request body is larger than is allowed.", Status: http.StatusRequestEntityTooLarge}
 	case errors.As(err, &small):
 		e = &sdkcompat.Error{Code: "RequestHeaderFieldsTooLarge", Message: fmt.Sprintf("The request headers are larger than %d bytes.", maxHeaderBytes), Status: http.StatusRequestHeaderFieldsTooLarge}
