@@ -1,0 +1,6 @@
+//go:build race
+
+package clients_test
+
+// raceEnabled: the daemon under test is built with the race detector too.
+const raceEnabled = true
