@@ -10,7 +10,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
-	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 	runtimetypes "github.com/aws/aws-sdk-go-v2/service/sagemakerruntime/types"
 )
 
@@ -87,7 +86,7 @@ func TestHealthAndVersion(t *testing.T) {
 func TestFleetShowsInstancesAndTheirCounts(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
-	c.serve(t, "shown", types.ContainerDefinition{Image: aws.String(testImage)}, 2)
+	c.serve(t, "shown", workerContainer, 2)
 	for range 10 {
 		c.mustInvoke(t, "shown", "echo x")
 	}
@@ -121,7 +120,7 @@ func TestFleetShowsInstancesAndTheirCounts(t *testing.T) {
 func TestLogsShowWhatWorkersPrint(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
-	c.serve(t, "logging", types.ContainerDefinition{Image: aws.String(testImage)}, 1)
+	c.serve(t, "logging", workerContainer, 1)
 	logs := admin[struct {
 		Streams []struct {
 			Stream string
@@ -151,7 +150,7 @@ type scriptView struct {
 func TestScriptedResponsesAnswerInPlaceOfWorkers(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
-	c.serve(t, "scripted", types.ContainerDefinition{Image: aws.String(echoImage)}, 1)
+	c.serve(t, "scripted", echoContainer, 1)
 	path := "/endpoints/scripted/responses?account=" + c.account
 	put := admin[scriptView](t, c.daemon, "PUT", path, `{"rules": [
 		{"body_contains": "poison", "status": 500, "body": "out of memory", "times": 2},
@@ -193,7 +192,7 @@ func TestScriptedResponsesAnswerInPlaceOfWorkers(t *testing.T) {
 func TestConfiguredResponsesAnswerByEndpointName(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
-	c.serve(t, "Scripted-By-File", types.ContainerDefinition{Image: aws.String(echoImage)}, 1)
+	c.serve(t, "Scripted-By-File", echoContainer, 1)
 	if a, b := c.mustInvoke(t, "scripted-by-file", "ping"), c.mustInvoke(t, "Scripted-By-File", "other"); a != "pong" || b != "other" {
 		t.Errorf("got %q and %q", a, b)
 	}
@@ -204,7 +203,7 @@ func TestResetDeletesOneAccount(t *testing.T) {
 	d := sharedDaemon(t)
 	one, other := newGoClient(d), newGoClient(d)
 	for _, c := range []*goClient{one, other} {
-		c.serve(t, "kept", types.ContainerDefinition{Image: aws.String(testImage)}, 1)
+		c.serve(t, "kept", workerContainer, 1)
 	}
 	pid := one.pids(t, "kept", 1)
 	admin[map[string]string](t, d, "POST", "/reset?account="+one.account, "")

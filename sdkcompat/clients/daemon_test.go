@@ -21,9 +21,8 @@ func TestKilledDaemonBringsItsEndpointsBack(t *testing.T) {
 	dir := t.TempDir()
 	first := startDaemon(t, daemonOptions{dir: dir})
 	c := newGoClient(first)
-	worker := types.ContainerDefinition{Image: aws.String(testImage)}
-	c.serve(t, "up", worker, 2)
-	c.serve(t, "down", worker, 1)
+	c.serve(t, "up", workerContainer, 2)
+	c.serve(t, "down", workerContainer, 1)
 	old := c.pids(t, "up", 2)
 	for pid := range c.pids(t, "down", 1) {
 		old[pid] = true
@@ -118,7 +117,7 @@ func TestStateOutlivesAnOrderlyStop(t *testing.T) {
 	dir := t.TempDir()
 	d := startDaemon(t, daemonOptions{dir: dir})
 	c := newGoClient(d)
-	c.serve(t, "kept", types.ContainerDefinition{Image: aws.String(testImage)}, 1)
+	c.serve(t, "kept", workerContainer, 1)
 	if err := d.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -208,14 +207,14 @@ func TestSecondDaemonDoesNotHarmTheFirst(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	c := newGoClient(startDaemon(t, daemonOptions{dir: dir}))
-	c.serve(t, "first", types.ContainerDefinition{Image: aws.String(testImage)}, 1)
+	c.serve(t, "first", workerContainer, 1)
 	if _, err := launchDaemon(daemonOptions{dir: dir}); err == nil {
 		t.Fatal("two daemons share a data directory")
 	}
 	if got := c.mustInvoke(t, "first", "echo fine"); got != "fine" {
 		t.Errorf("got %q", got)
 	}
-	c.createModel(t, "second", types.ContainerDefinition{Image: aws.String(echoImage)})
+	c.createModel(t, "second", echoContainer)
 	if out, err := c.sm.ListModels(t.Context(), &sagemaker.ListModelsInput{}); err != nil || len(out.Models) != 2 {
 		t.Errorf("got %+v, %v", out, err)
 	}

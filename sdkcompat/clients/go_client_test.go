@@ -76,6 +76,11 @@ func (c *goClient) createModel(t *testing.T, name string, container types.Contai
 	}
 }
 
+var (
+	echoContainer   = types.ContainerDefinition{Image: aws.String(echoImage)}
+	workerContainer = types.ContainerDefinition{Image: aws.String(testImage)}
+)
+
 func variant(name, model string, instances int32, weight float32) types.ProductionVariant {
 	return types.ProductionVariant{
 		VariantName: &name, ModelName: &model, InstanceType: types.ProductionVariantInstanceTypeMlM5Large,

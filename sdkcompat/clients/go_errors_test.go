@@ -17,8 +17,7 @@ import (
 func TestGoClientGetsAWSSentences(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
-	echo := types.ContainerDefinition{Image: aws.String(echoImage)}
-	c.createModel(t, "m", echo)
+	c.createModel(t, "m", echoContainer)
 	c.createEndpoint(t, "e", variant("v", "m", 1, 1))
 	c.awaitInService(t, "e")
 	long := strings.Repeat("n", 70)
@@ -28,7 +27,7 @@ func TestGoClientGetsAWSSentences(t *testing.T) {
 		call       func() error
 	}{
 		{"existing model", fmt.Sprintf("Cannot create already existing model %q.", c.arn("model", "m")), func() error {
-			_, err := c.sm.CreateModel(t.Context(), &sagemaker.CreateModelInput{ModelName: aws.String("m"), PrimaryContainer: &echo})
+			_, err := c.sm.CreateModel(t.Context(), &sagemaker.CreateModelInput{ModelName: aws.String("m"), PrimaryContainer: &echoContainer})
 			return err
 		}},
 		{"existing configuration", fmt.Sprintf("Cannot create already existing endpoint configuration %q.", c.arn("endpoint-config", "e")), func() error {
@@ -122,7 +121,7 @@ func (c *goClient) checkEnums(t *testing.T) {
 func TestGoClientGetsRuntimeErrorsTyped(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
-	c.serve(t, "errors", types.ContainerDefinition{Image: aws.String(testImage)}, 1)
+	c.serve(t, "errors", workerContainer, 1)
 	for _, test := range []struct {
 		body, said string
 		status     int32
@@ -182,7 +181,7 @@ func TestAccountsAndRegionsDoNotSeeEachOther(t *testing.T) {
 	t.Parallel()
 	d := sharedDaemon(t)
 	one, other := newGoClient(d), newGoClient(d)
-	one.serve(t, "same", types.ContainerDefinition{Image: aws.String(echoImage)}, 1)
+	one.serve(t, "same", echoContainer, 1)
 	_, err := other.sm.DescribeEndpoint(t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: aws.String("same")})
 	wantError(t, err, "ValidationException", fmt.Sprintf("Could not find endpoint %q.", other.arn("endpoint", "same")))
 	_, err = other.invoke(t.Context(), "same", "x")
@@ -201,7 +200,7 @@ func TestAccountsAndRegionsDoNotSeeEachOther(t *testing.T) {
 	_, err = one.sm.DescribeEndpoint(t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: aws.String("same")}, inRegion)
 	wantError(t, err, "ValidationException", fmt.Sprintf(`Could not find endpoint "arn:aws:sagemaker:eu-central-1:%s:endpoint/same".`, one.account))
 	// The same names can be taken by everybody.
-	other.serve(t, "same", types.ContainerDefinition{Image: aws.String(testImage)}, 1)
+	other.serve(t, "same", workerContainer, 1)
 	if a, b := one.mustInvoke(t, "same", "echo hi"), other.mustInvoke(t, "same", "echo hi"); a != "echo hi" || b != "hi" {
 		t.Errorf("got %q and %q", a, b)
 	}

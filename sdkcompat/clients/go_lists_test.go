@@ -39,7 +39,7 @@ func TestGoClientPagesThroughModels(t *testing.T) {
 	for i := range 27 {
 		// Names whose order is not that of their creation.
 		name := fmt.Sprintf("m%02d-%s", (i*7)%27, []string{"red", "GREEN", "blue"}[i%3])
-		c.createModel(t, name, types.ContainerDefinition{Image: aws.String(echoImage)})
+		c.createModel(t, name, echoContainer)
 		created = append(created, name)
 	}
 	byName := slices.Sorted(slices.Values(created))
@@ -98,7 +98,7 @@ func (c *goClient) checkTokens(t *testing.T) {
 func TestGoClientListsEndpointsByStatus(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
-	c.serve(t, "list-good", types.ContainerDefinition{Image: aws.String(echoImage)}, 1)
+	c.serve(t, "list-good", echoContainer, 1)
 	c.createModel(t, "list-bad", types.ContainerDefinition{Image: aws.String(missingImage)})
 	c.createEndpoint(t, "list-bad", variant("AllTraffic", "list-bad", 1, 1))
 	c.awaitStatus(t, "list-bad", types.EndpointStatusFailed)

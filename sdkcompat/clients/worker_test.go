@@ -67,7 +67,7 @@ func (c *goClient) waiting(ctx context.Context, t *testing.T, endpoint string, n
 func TestClientThatGoesAwayIsNoLongerCounted(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
-	c.serve(t, "leaving", types.ContainerDefinition{Image: aws.String(testImage)}, 2)
+	c.serve(t, "leaving", workerContainer, 2)
 	ctx, leave := context.WithCancel(t.Context())
 	_, ended := c.waiting(ctx, t, "leaving", 6)
 	leave()
@@ -85,7 +85,7 @@ func TestClientThatGoesAwayIsNoLongerCounted(t *testing.T) {
 func TestCrashedWorkerIsModelErrorAndIsReplaced(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
-	c.serve(t, "crashing", types.ContainerDefinition{Image: aws.String(testImage)}, 2)
+	c.serve(t, "crashing", workerContainer, 2)
 	before := c.instances(t, "crashing")
 	old := c.pids(t, "crashing", 2)
 	_, err := c.invoke(t.Context(), "crashing", "crash")
@@ -123,7 +123,7 @@ func TestCrashedWorkerIsModelErrorAndIsReplaced(t *testing.T) {
 func TestDeletedEndpointAnswersWhatItHas(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
-	c.serve(t, "draining", types.ContainerDefinition{Image: aws.String(testImage)}, 1)
+	c.serve(t, "draining", workerContainer, 1)
 	pids := c.pids(t, "draining", 1)
 	path, ended := c.waiting(t.Context(), t, "draining", 2)
 	c.delete(t, "draining")

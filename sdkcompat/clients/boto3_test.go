@@ -1,0 +1,15 @@
+package clients_test
+
+import (
+	"os/exec"
+	"testing"
+)
+
+func TestBoto3Journey(t *testing.T) {
+	t.Parallel()
+	needProgram(t, "python3")
+	if out, err := exec.CommandContext(t.Context(), "python3", "-c", "import boto3").CombinedOutput(); err != nil {
+		skip(t, "python3 has no boto3: %s", out)
+	}
+	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "python3", "boto3_journey.py")
+}

@@ -1,0 +1,24 @@
+package clients_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+func TestJavaScriptSDKJourney(t *testing.T) {
+	t.Parallel()
+	needProgram(t, "node")
+	dir := filepath.Join(repository(), "sdkcompat", "clients", "js")
+	if _, err := os.Stat(filepath.Join(dir, "node_modules")); errors.Is(err, os.ErrNotExist) {
+		needProgram(t, "npm")
+		cmd := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--silent")
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			skip(t, "npm cannot install the SDK: %v: %s", err, out)
+		}
+	}
+	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "node", filepath.Join(dir, "journey.mjs"))
+}
