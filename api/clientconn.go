@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/sagelocal/sagelocal/dataplane"
 )
 
 // fasthttp does not notice that a caller went away while its request is being
@@ -18,6 +20,8 @@ import (
 type clientListener struct {
 	net.Listener
 
+	base context.Context // ends when the server stops waiting for invocations
+
 	mu    sync.Mutex
 	conns map[*clientConn]struct{}
 	idle  chan struct{} // holds a token while no sweep runs
@@ -26,20 +30,23 @@ type clientListener struct {
 // sweepInterval is how late a caller's departure may be noticed.
 const sweepInterval = 200 * time.Millisecond
 
-func newClientListener(ln net.Listener) *clientListener {
-	l := &clientListener{Listener: ln, conns: map[*clientConn]struct{}{}, idle: make(chan struct{}, 1)}
+func newClientListener(ln net.Listener, base context.Context) *clientListener { //nolint:revive // ln is what it is about
+	l := &clientListener{Listener: ln, base: base, conns: map[*clientConn]struct{}{}, idle: make(chan struct{}, 1)}
 	l.idle <- struct{}{}
 	return l
 }
 
-// clientConn is a caller's connection.
+// clientConn is a caller's connection. Its context serves all of its
+// invocations: it ends when the caller has gone, and then no other follows.
 type clientConn struct {
 	net.Conn
 	listener *clientListener
+	ctx      context.Context
+	cancel   context.CancelFunc
 
-	cancel atomic.Pointer[context.CancelFunc] // of the invocation under way
-	seen   atomic.Pointer[context.CancelFunc] // what the last sweep found
-	unread atomic.Bool                        // a part of the request will never be read
+	turn   atomic.Uint64 // odd while an invocation is under way
+	seen   uint64        // turn at the last sweep
+	unread atomic.Bool   // a part of the request will never be read
 }
 
 // A caller that is still sending when its connection closes gets a reset, which
@@ -56,7 +63,8 @@ func (l *clientListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &clientConn{Conn: conn, listener: l}
+	c := &clientConn{Conn: dataplane.FastConn(conn), listener: l}
+	c.ctx, c.cancel = context.WithCancel(l.base)
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
@@ -76,6 +84,7 @@ func (c *clientConn) Close() error {
 	c.listener.mu.Lock()
 	delete(c.listener.conns, c)
 	c.listener.mu.Unlock()
+	c.cancel()
 	return c.Conn.Close()
 }
 
@@ -110,24 +119,22 @@ func (l *clientListener) sweep() {
 // look cancels an invocation that was already under way at the last sweep if its
 // caller has gone.
 func (c *clientConn) look() {
-	cancel := c.cancel.Load()
-	if cancel != nil && c.seen.Load() == cancel && closedByPeer(c.Conn) {
-		(*cancel)()
+	turn := c.turn.Load()
+	if turn%2 == 1 && turn == c.seen && closedByPeer(c.Conn) {
+		c.cancel()
 	}
-	c.seen.Store(cancel)
+	c.seen = turn
 }
 
-// watch gives a context that ends when the caller goes away or when base does,
-// and a function that ends the watch.
-func watch(ctx *fasthttp.RequestCtx, base context.Context) (context.Context, func()) {
-	until, cancel := context.WithCancel(base)
+// watch gives a context that ends when the caller goes away or when base does.
+// The invocation is over when done is called.
+func watch(ctx *fasthttp.RequestCtx, base context.Context) (until context.Context, done func()) { //nolint:revive // fasthttp's ctx is a request
 	c, ok := ctx.Conn().(*clientConn)
 	if !ok {
-		return until, cancel
+		return base, func() {}
 	}
-	c.cancel.Store(&cancel)
-	return until, func() {
-		c.cancel.Store(nil)
-		cancel()
-	}
+	c.turn.Add(1)
+	return c.ctx, c.over
 }
+
+func (c *clientConn) over() { c.turn.Add(1) }

@@ -24,13 +24,16 @@ func (g *guard) refuses(h *fasthttp.RequestHeader) string {
 	if host := text(h.Host()); !g.allows(host) {
 		return "Host " + printable(host) + " is not allowed: use an address, localhost, or a name given with --allow-host."
 	}
-	if site := h.Peek("Sec-Fetch-Site"); len(site) > 0 && string(site) != "same-origin" && string(site) != "none" {
-		return "Cross-site requests from browsers are refused."
-	}
-	if origin := h.Peek("Origin"); len(origin) > 0 {
-		u, err := url.Parse(string(origin))
-		if err != nil || !strings.EqualFold(u.Host, text(h.Host())) {
-			return "Requests from origin " + printable(string(origin)) + " are refused."
+	for name, value := range h.All() { // one pass: each Peek is a search of its own
+		switch string(name) {
+		case "Sec-Fetch-Site":
+			if site := string(value); site != "" && site != "same-origin" && site != "none" {
+				return "Cross-site requests from browsers are refused."
+			}
+		case "Origin":
+			if u, err := url.Parse(string(value)); len(value) > 0 && (err != nil || !strings.EqualFold(u.Host, text(h.Host()))) {
+				return "Requests from origin " + printable(string(value)) + " are refused."
+			}
 		}
 	}
 	return ""

@@ -35,8 +35,9 @@ type runtime struct {
 
 // invocation is the memory that one invocation needs, used again by the next.
 type invocation struct {
-	req dataplane.Request
-	ans dataplane.Answer
+	headers invokeHeaders
+	req     dataplane.Request
+	ans     dataplane.Answer
 }
 
 var (
@@ -92,26 +93,27 @@ func (r *runtime) fail(ctx *fasthttp.RequestCtx, err error) {
 
 // invoke is InvokeEndpoint. AWS page: API_runtime_InvokeEndpoint.
 func (r *runtime) invoke(ctx *fasthttp.RequestCtx, name []byte) error {
-	h := &ctx.Request.Header
-	if err := checkInvokeHeaders(h, name); err != nil {
-		return err
-	}
-	scope := r.scopes.of(h.Peek("Authorization"))
-	key := dataplane.Key{Account: scope.Account, Region: scope.Region, Name: strings.ToLower(text(name))}
-
 	state, _ := r.states.Get().(*invocation)
 	if state == nil {
 		state = new(invocation)
 	}
 	defer r.states.Put(state)
+	h := &state.headers
+	h.read(&ctx.Request.Header)
+	if err := h.check(name); err != nil {
+		return err
+	}
+	scope := r.scopes.of(h.authorization)
+	key := dataplane.Key{Account: scope.Account, Region: scope.Region, Name: strings.ToLower(text(name))}
+
 	state.req = dataplane.Request{
 		Operation:        "InvokeEndpoint",
-		ContentType:      text(h.ContentType()),
-		Accept:           text(h.Peek("Accept")),
-		CustomAttributes: text(h.Peek("X-Amzn-Sagemaker-Custom-Attributes")),
-		InferenceID:      text(h.Peek("X-Amzn-Sagemaker-Inference-Id")),
-		PrefixAwareID:    text(h.Peek("X-Amzn-Sagemaker-Prefix-Aware-Id")),
-		TargetVariant:    text(h.Peek("X-Amzn-Sagemaker-Target-Variant")),
+		ContentType:      h.contentType,
+		Accept:           h.accept,
+		CustomAttributes: h.get("X-Amzn-Sagemaker-Custom-Attributes"),
+		InferenceID:      h.get("X-Amzn-Sagemaker-Inference-Id"),
+		PrefixAwareID:    h.get("X-Amzn-Sagemaker-Prefix-Aware-Id"),
+		TargetVariant:    h.get("X-Amzn-Sagemaker-Target-Variant"),
 		Body:             ctx.PostBody(),
 		Timeout:          invokeTimeout,
 	}
@@ -139,45 +141,24 @@ func (r *runtime) invoke(ctx *fasthttp.RequestCtx, name []byte) error {
 // setRoute says which variant and which instance answered.
 func setRoute(h *fasthttp.ResponseHeader, route *dataplane.Route) {
 	if route.Variant != "" {
-		h.Set("X-Amzn-Invoked-Production-Variant", route.Variant)
+		h.SetCanonical(variantHeader, octets(route.Variant))
 	}
 	if route.Instance != "" {
-		h.Set("X-Sagelocal-Instance", route.Instance)
+		h.SetCanonical(instanceHeader, octets(route.Instance))
 	}
 }
 
-// checkInvokeHeaders holds the constraints of the service model and refuses the
-// members that only kinds of endpoints use that are not built yet.
-func checkInvokeHeaders(h *fasthttp.RequestHeader, name []byte) error {
-	if err := sdkcompat.CheckRuntime("InvokeEndpoint", text(name), func(member string) string {
-		if member == "EndpointName" {
-			return text(name)
-		}
-		return text(h.Peek(member))
-	}); err != nil {
-		return err
-	}
-	for _, refused := range &unusableHeaders {
-		if len(h.Peek(refused.header)) > 0 {
-			return sdkcompat.RuntimeValidation(strings.ReplaceAll(refused.message, "<name>", string(name)))
-		}
-	}
-	return nil
-}
-
-// unusableHeaders name what no endpoint here can be yet, with AWS's sentence for
-// an endpoint that is not of that kind where one is known.
-var unusableHeaders = [...]struct{ header, message string }{
-	{"X-Amzn-Sagemaker-Target-Model", "Endpoint <name> is not a multi-model endpoint and does not support target model header."},
-	{"X-Amzn-Sagemaker-Target-Container-Hostname", "Endpoint <name> is not a multi-container endpoint in direct mode and does not support target container hostname header."},
-	{"X-Amzn-Sagemaker-Inference-Component", "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference components. Please remove the Inference Component Name header and try again."},
-	{"X-Amzn-Sagemaker-Session-Id", "sagelocal does not implement stateful sessions yet; docs/fidelity.md lists what it does."},
-	{"X-Amzn-Sagemaker-Enable-Explanations", "sagelocal does not implement EnableExplanations yet; docs/fidelity.md lists what it does."},
-}
+var (
+	variantHeader  = []byte("X-Amzn-Invoked-Production-Variant")
+	instanceHeader = []byte("X-Sagelocal-Instance")
+)
 
 // text is b without a copy: valid until the handler returns, which is as long as
 // a worker may use a request.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// octets is s without a copy, to be read only.
+func octets(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // setRequestID writes the id in its text form.
 func setRequestID(h *fasthttp.ResponseHeader, id []byte) {
@@ -192,5 +173,5 @@ func setRequestID(h *fasthttp.ResponseHeader, id []byte) {
 		out[at], out[at+1] = digits[b>>4], digits[b&15]
 		at += 2
 	}
-	h.SetBytesV(requestIDHeader, out[:])
+	h.SetCanonical(octets(requestIDHeader), out[:])
 }

@@ -49,7 +49,8 @@ const (
 // Server answers everything on one listener.
 type Server struct {
 	http   *fasthttp.Server
-	cancel context.CancelFunc // ends the invocations under way
+	ctx    context.Context // of the invocations under way
+	cancel context.CancelFunc
 }
 
 // New makes a server; Serve sets it to work.
@@ -59,7 +60,7 @@ func New(o Options) *Server {
 	hot := &runtime{fleet: o.Fleet, scopes: known, log: o.Logger, ctx: ctx}
 	rest := fasthttpadaptor.NewFastHTTPHandler(routes(o, known))
 	guard := &guard{hosts: o.Hosts}
-	s := &Server{cancel: cancel}
+	s := &Server{ctx: ctx, cancel: cancel}
 	s.http = &fasthttp.Server{
 		Handler: func(ctx *fasthttp.RequestCtx) {
 			if reason := guard.refuses(&ctx.Request.Header); reason != "" {
@@ -87,6 +88,7 @@ func New(o Options) *Server {
 		NoDefaultServerHeader: true,
 		NoDefaultContentType:  true,
 		CloseOnShutdown:       true,
+		LazyRequestTime:       true,            // nobody asks for it
 		Logger:                discardLogger{}, // connection errors are the callers' own
 	}
 	return s
@@ -115,7 +117,7 @@ func routes(o Options, known *scopes) http.Handler {
 
 // Serve answers on ln until Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
-	if err := s.http.Serve(newClientListener(ln)); err != nil {
+	if err := s.http.Serve(newClientListener(ln, s.ctx)); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil

@@ -103,7 +103,7 @@ func (p *httpPool) dial(ctx context.Context, deadline time.Time) (*httpConn, err
 		}
 		return nil, err
 	}
-	c := &httpConn{Conn: conn}
+	c := &httpConn{Conn: FastConn(conn)}
 	if p.tls != nil {
 		secure := tls.Client(conn, p.tls)
 		shake, cancel := context.WithTimeout(ctx, PingTimeout)

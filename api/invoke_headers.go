@@ -1,0 +1,83 @@
+package api
+
+import (
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sagelocal/sagelocal/sdkcompat"
+)
+
+// invokeHeaders are the headers of an invocation that mean something, taken from
+// the request in one pass: every look-up in fasthttp's is a search of its own.
+// They are views of the connection's buffer.
+type invokeHeaders struct {
+	contentType   string
+	accept        string
+	authorization []byte
+	sagemaker     []invokeHeader
+}
+
+// invokeHeader is one of the X-Amzn-Sagemaker- headers; the name is canonical.
+type invokeHeader struct{ name, value string }
+
+const sagemakerPrefix = "X-Amzn-Sagemaker-"
+
+// read replaces what the last request left. Of a header that comes twice the
+// first counts, as in fasthttp's Peek.
+func (h *invokeHeaders) read(from *fasthttp.RequestHeader) {
+	*h = invokeHeaders{contentType: text(from.ContentType()), sagemaker: h.sagemaker[:0]}
+	for name, value := range from.All() {
+		switch n := text(name); {
+		case n == "Accept" && h.accept == "":
+			h.accept = text(value)
+		case n == "Authorization" && h.authorization == nil:
+			h.authorization = value
+		case strings.HasPrefix(n, sagemakerPrefix):
+			h.sagemaker = append(h.sagemaker, invokeHeader{n, text(value)})
+		}
+	}
+}
+
+// get is a header's value by canonical name; empty when it is absent.
+func (h *invokeHeaders) get(name string) string {
+	switch name {
+	case "Content-Type":
+		return h.contentType
+	case "Accept":
+		return h.accept
+	}
+	for i := range h.sagemaker {
+		if h.sagemaker[i].name == name {
+			return h.sagemaker[i].value
+		}
+	}
+	return ""
+}
+
+// check holds the constraints of the service model and refuses the members that
+// only kinds of endpoints use that are not built yet.
+func (h *invokeHeaders) check(endpoint []byte) error {
+	if err := sdkcompat.CheckRuntime("InvokeEndpoint", text(endpoint), h.get); err != nil {
+		return err
+	}
+	if len(h.sagemaker) == 0 {
+		return nil
+	}
+	for _, refused := range &unusableHeaders {
+		if h.get(refused.header) != "" {
+			return sdkcompat.RuntimeValidation(strings.ReplaceAll(refused.message, "<name>", string(endpoint)))
+		}
+	}
+	return nil
+}
+
+// unusableHeaders name what no endpoint here can be yet, with AWS's sentence for
+// an endpoint that is not of that kind where one is known.
+var unusableHeaders = [...]struct{ header, message string }{
+	{"X-Amzn-Sagemaker-Target-Model", "Endpoint <name> is not a multi-model endpoint and does not support target model header."},
+	{"X-Amzn-Sagemaker-Target-Container-Hostname", "Endpoint <name> is not a multi-container endpoint in direct mode and does not support target container hostname header."},
+	{"X-Amzn-Sagemaker-Inference-Component", "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference components. Please remove the Inference Component Name header and try again."},
+	{"X-Amzn-Sagemaker-Session-Id", "sagelocal does not implement stateful sessions yet; docs/fidelity.md lists what it does."},
+	{"X-Amzn-Sagemaker-Enable-Explanations", "sagelocal does not implement EnableExplanations yet; docs/fidelity.md lists what it does."},
+}
