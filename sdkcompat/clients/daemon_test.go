@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+	runtimetypes "github.com/aws/aws-sdk-go-v2/service/sagemakerruntime/types"
 )
 
 func TestKilledDaemonBringsItsEndpointsBack(t *testing.T) {
@@ -36,6 +38,9 @@ func TestKilledDaemonBringsItsEndpointsBack(t *testing.T) {
 	c.delete(t, "down")
 	before := c.describe(t, "up")
 
+	if found := processesOf(first.dir); runtime.GOOS == "linux" && len(found) < 4 { // the daemon, three workers in service
+		t.Errorf("found only %q", found)
+	}
 	if err := first.kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +149,19 @@ func TestEnvironmentStandsInForFlags(t *testing.T) {
 	}
 	if strings.HasSuffix(d.URL, ":0") || !strings.HasPrefix(d.URL, "http://127.0.0.1:") || !strings.Contains(d.stdout.String(), "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME="+d.URL) {
 		t.Errorf("it printed %s", d.stdout.String())
+	}
+}
+
+func TestSampleConfigurationServes(t *testing.T) {
+	t.Parallel()
+	c := newGoClient(startDaemon(t, daemonOptions{args: []string{"--config=" + filepath.Join(repository(), "testdata/sagelocal.yaml")}}))
+	c.serve(t, "scripted-demo", types.ContainerDefinition{Image: aws.String("my-llm:1")}, 2)
+	if got := c.mustInvoke(t, "scripted-demo", "hello"); !strings.HasPrefix(got, `{"generated_text": "hello", "instance": "i-`) {
+		t.Errorf("got %q", got)
+	}
+	_, err := c.invoke(t.Context(), "scripted-demo", "a flaky one")
+	if e := asError[*runtimetypes.ModelError](t, err); aws.ToInt32(e.OriginalStatusCode) != http.StatusServiceUnavailable || *e.OriginalMessage != "loading" {
+		t.Errorf("got %+v", e)
 	}
 }
 

@@ -219,6 +219,19 @@ func processesOf(dir string) []string {
 	return found
 }
 
+// runningFrom lists the processes whose program is in a directory: daemons,
+// supervisors and workers. Like processesOf it sees them on Linux only.
+func runningFrom(dir string) []string {
+	var found []string
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range links {
+		if program, err := os.Readlink(link); err == nil && strings.HasPrefix(program, dir+"/") {
+			found = append(found, filepath.Base(filepath.Dir(link))+" "+program)
+		}
+	}
+	return found
+}
+
 // alive tells whether a process runs; one that only waits to be reaped does not.
 func alive(pid int) bool {
 	if stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil {

@@ -40,6 +40,10 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "shared daemon:", err)
 		code = max(code, 1)
 	}
+	if left := runningFrom(dir); len(left) > 0 {
+		fmt.Fprintf(os.Stderr, "these are left: %q\n", left)
+		code = max(code, 1)
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)

@@ -64,6 +64,27 @@ func (c *goClient) waiting(ctx context.Context, t *testing.T, endpoint string, n
 	return path, results
 }
 
+func TestLeastOutstandingRequestsFillsInstancesEvenly(t *testing.T) {
+	t.Parallel()
+	c := newGoClient(sharedDaemon(t))
+	c.serve(t, "even", workerContainer, 3)
+	path, ended := c.waiting(t.Context(), t, "even", 9)
+	for _, in := range c.instances(t, "even") {
+		if in.InFlight != 3 {
+			t.Errorf("instance %d has %d of 9 requests", in.Slot, in.InFlight)
+		}
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 9 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	c.inFlight(t, "even", 0)
+}
+
 func TestClientThatGoesAwayIsNoLongerCounted(t *testing.T) {
 	t.Parallel()
 	c := newGoClient(sharedDaemon(t))
