@@ -41,8 +41,7 @@ func newClientListener(ln net.Listener, base context.Context) *clientListener { 
 type clientConn struct {
 	net.Conn
 	listener *clientListener
-	ctx      context.Context
-	cancel   context.CancelFunc
+	ctx      *callerContext
 
 	turn   atomic.Uint64 // odd while an invocation is under way
 	seen   uint64        // turn at the last sweep
@@ -63,8 +62,7 @@ func (l *clientListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &clientConn{Conn: dataplane.FastConn(conn), listener: l}
-	c.ctx, c.cancel = context.WithCancel(l.base)
+	c := &clientConn{Conn: dataplane.FastConn(conn), listener: l, ctx: newCallerContext(l.base)}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
@@ -84,7 +82,7 @@ func (c *clientConn) Close() error {
 	c.listener.mu.Lock()
 	delete(c.listener.conns, c)
 	c.listener.mu.Unlock()
-	c.cancel()
+	c.ctx.end()
 	return c.Conn.Close()
 }
 
@@ -121,7 +119,7 @@ func (l *clientListener) sweep() {
 func (c *clientConn) look() {
 	turn := c.turn.Load()
 	if turn%2 == 1 && turn == c.seen && closedByPeer(c.Conn) {
-		c.cancel()
+		c.ctx.end()
 	}
 	c.seen = turn
 }

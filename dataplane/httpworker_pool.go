@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -229,7 +230,7 @@ func (c *httpConn) exchange(ctx context.Context, deadline time.Time, head *reque
 	}
 	stop := func() bool { return true }
 	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, c.abort)
+		stop = afterFunc(ctx, c.abort)
 	}
 	keep, err = c.sendAndReceive(head, req, ans, limit)
 	if !stop() {
@@ -238,12 +239,25 @@ func (c *httpConn) exchange(ctx context.Context, deadline time.Time, head *reque
 	return keep && c.r.Buffered() == 0, err
 }
 
+// afterFunc is context.AfterFunc, or the context's own.
+func afterFunc(ctx context.Context, f func()) (stop func() bool) {
+	if own, ok := ctx.(interface {
+		AfterFunc(f func()) (stop func() bool)
+	}); ok {
+		return own.AfterFunc(f)
+	}
+	return context.AfterFunc(ctx, f)
+}
+
 // sendAndReceive keeps an answer that comes before all of the request was
 // written: a server may refuse it early, as with 413, or echo it as it reads it.
 // So a body that may not fit into the socket's buffer is written by a goroutine.
 func (c *httpConn) sendAndReceive(head *requestHead, req *Request, ans *Answer, limit int) (keep bool, err error) {
 	if len(req.Body) <= bufferedBody {
 		writeErr := c.send(head, req)
+		// The answer is not there yet. Meanwhile another request may be sent, and
+		// then the first attempt to read finds what it is looking for.
+		runtime.Gosched()
 		keep, err = c.receive(ans, limit)
 		if writeErr == nil {
 			return keep, err
