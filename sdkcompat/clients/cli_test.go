@@ -21,7 +21,7 @@ func (a *awsCLI) run(t *testing.T, args ...string) (stdout, stderr string, err e
 	t.Helper()
 	// Before 1.29 and 2.13 it does not read the endpoint from the environment.
 	cmd := exec.CommandContext(t.Context(), "aws", append(args, "--endpoint-url", a.daemon.URL)...)
-	cmd.Env = append(clientEnvironment(a.daemon, a.account), "AWS_MAX_ATTEMPTS=1")
+	cmd.Env = clientEnvironment(a.daemon, a.account)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
@@ -71,7 +71,7 @@ func TestAWSCLIJourney(t *testing.T) {
 	a := &awsCLI{sharedDaemon(t), newAccount()}
 	arn := "arn:aws:sagemaker:us-east-1:" + a.account + ":endpoint/iris"
 	begun := time.Now().Add(-time.Second)
-	model := []string{"create-model", "--model-name", "iris", "--primary-container", "Image=" + irisImage + ",ModelDataUrl=" + irisData}
+	model := []string{"create-model", "--model-name", "iris", "--execution-role-arn", "arn:aws:iam::" + a.account + ":role/sagemaker", "--primary-container", "Image=" + irisImage + ",ModelDataUrl=" + irisData}
 	a.sagemaker(t, model...)
 	a.createConfig(t)
 	if out := a.sagemaker(t, "create-endpoint", "--endpoint-name", "iris", "--endpoint-config-name", "iris"); out["EndpointArn"] != arn {

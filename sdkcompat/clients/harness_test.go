@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -94,9 +93,13 @@ func (b *buildDir) build() (err error) {
 	return os.WriteFile(filepath.Join(b.dir, "sagelocal.yaml"), []byte(b.config()), 0o600)
 }
 
+// repository is the root of the work tree: tests run in their package's folder.
 func repository() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		panic(err)
+	}
+	return root
 }
 
 // The images that the tests' configuration has rules for. Any other image gets
