@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -27,10 +28,10 @@ type clientListener struct {
 	idle  chan struct{} // holds a token while no sweep runs
 }
 
-// sweepInterval is how late a caller's departure may be noticed.
+// sweepInterval is how late a caller's departure may be noticed, and a deadline.
 const sweepInterval = 200 * time.Millisecond
 
-func newClientListener(ln net.Listener, base context.Context) *clientListener { //nolint:revive // ln is what it is about
+func newClientListener(ln net.Listener, base context.Context) *clientListener {
 	l := &clientListener{Listener: ln, base: base, conns: map[*clientConn]struct{}{}, idle: make(chan struct{}, 1)}
 	l.idle <- struct{}{}
 	return l
@@ -42,6 +43,8 @@ type clientConn struct {
 	net.Conn
 	listener *clientListener
 	ctx      *callerContext
+
+	reads, writes sweptDeadline
 
 	turn   atomic.Uint64 // odd while an invocation is under way
 	seen   uint64        // turn at the last sweep
@@ -96,11 +99,26 @@ func (c *clientConn) linger() {
 	}
 }
 
+// SetReadDeadline is net.Conn's; see sweptDeadline.
+func (c *clientConn) SetReadDeadline(at time.Time) error {
+	return c.reads.set(at, c.Conn.SetReadDeadline)
+}
+
+// SetWriteDeadline is net.Conn's; see sweptDeadline.
+func (c *clientConn) SetWriteDeadline(at time.Time) error {
+	return c.writes.set(at, c.Conn.SetWriteDeadline)
+}
+
+// SetDeadline is net.Conn's; see sweptDeadline.
+func (c *clientConn) SetDeadline(at time.Time) error {
+	return errors.Join(c.SetReadDeadline(at), c.SetWriteDeadline(at))
+}
+
 // sweep runs while there are connections.
 func (l *clientListener) sweep() {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
-	for range ticker.C {
+	for now := range ticker.C {
 		l.mu.Lock()
 		if len(l.conns) == 0 {
 			l.idle <- struct{}{}
@@ -109,6 +127,8 @@ func (l *clientListener) sweep() {
 		}
 		for c := range l.conns {
 			c.look()
+			c.reads.sweep(now, c.Conn.SetReadDeadline)
+			c.writes.sweep(now, c.Conn.SetWriteDeadline)
 		}
 		l.mu.Unlock()
 	}
@@ -126,7 +146,7 @@ func (c *clientConn) look() {
 
 // watch gives a context that ends when the caller goes away or when base does.
 // The invocation is over when done is called.
-func watch(ctx *fasthttp.RequestCtx, base context.Context) (until context.Context, done func()) { //nolint:revive // fasthttp's ctx is a request
+func watch(ctx *fasthttp.RequestCtx, base context.Context) (until context.Context, done func()) {
 	c, ok := ctx.Conn().(*clientConn)
 	if !ok {
 		return base, func() {}

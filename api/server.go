@@ -78,11 +78,13 @@ func New(o Options) *Server {
 			if isRuntimePath(h.RequestURI()) {
 				limit = maxInvokeBytes
 			}
-			return fasthttp.RequestConfig{ReadTimeout: readTimeout, WriteTimeout: writeTimeout, MaxRequestBodySize: limit}
+			return fasthttp.RequestConfig{MaxRequestBodySize: limit}
 		},
 		ErrorHandler:          badRequest,
 		ReadBufferSize:        maxHeaderBytes,
 		MaxRequestBodySize:    maxInvokeBytes,
+		ReadTimeout:           readTimeout,
+		WriteTimeout:          writeTimeout,
 		IdleTimeout:           idleTimeout,
 		Concurrency:           maxConnections,
 		NoDefaultServerHeader: true,

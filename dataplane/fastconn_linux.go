@@ -41,14 +41,14 @@ func FastConn(conn net.Conn) net.Conn {
 	}
 	c := &fastConn{TCPConn: tcp, raw: raw}
 	c.in.call, c.out.call = syscall.SYS_READ, syscall.SYS_WRITE
-	c.in.try, c.out.try = c.in.read, c.out.write
+	c.in.try, c.out.try = c.in.do, c.out.doAll
 	return c
 }
 
 // transfer is one direction of a connection.
 type transfer struct {
 	call  uintptr
-	try   func(fd uintptr) (done bool) // read or write, made once
+	try   func(fd uintptr) (done bool) // do or doAll, made once
 	rest  []byte
 	errno syscall.Errno
 }
@@ -59,32 +59,28 @@ const maxTransfer = 64 << 10
 
 // do passes the next part of rest to the kernel; false means that the socket is
 // not ready.
-func (t *transfer) do(fd uintptr) (n int, ready bool) {
+func (t *transfer) do(fd uintptr) (ready bool) {
 	for {
 		part := t.rest[:min(len(t.rest), maxTransfer)]
 		n, _, errno := syscall.RawSyscall(t.call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(part))), uintptr(len(part)))
 		switch errno {
 		case 0:
 			t.rest = t.rest[n:]
-			return int(n), true
+			return true
 		case syscall.EINTR:
 		case syscall.EAGAIN:
-			return 0, false
+			return false
 		default:
 			t.errno = errno
-			return 0, true
+			return true
 		}
 	}
 }
 
-func (t *transfer) read(fd uintptr) bool {
-	_, ready := t.do(fd)
-	return ready
-}
-
-func (t *transfer) write(fd uintptr) bool {
+// doAll goes on until nothing is left.
+func (t *transfer) doAll(fd uintptr) bool {
 	for len(t.rest) > 0 && t.errno == 0 {
-		if _, ready := t.do(fd); !ready {
+		if !t.do(fd) {
 			return false
 		}
 	}

@@ -12,12 +12,15 @@ import (
 // figures are a Go benchmark's by unit: ns/op, B/op, allocs/op.
 type figures map[string]float64
 
-// goBench runs benchmarks of one package several times; figures are medians.
-func goBench(ctx context.Context, pkg, pattern, benchtime string, count int) (map[string]figures, error) {
+// benchRuns is how often a Go benchmark runs; the table shows medians.
+const benchRuns = 3
+
+// goBench runs benchmarks of one package.
+func goBench(ctx context.Context, pkg, pattern, benchtime string) (map[string]figures, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "test", pkg, "-run", "^$", "-bench", pattern, "-benchmem",
-		"-benchtime", benchtime, "-count", strconv.Itoa(count))
+		"-benchtime", benchtime, "-count", strconv.Itoa(benchRuns))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("go test %s -bench %s: %w: %s", pkg, pattern, err, out)
@@ -71,7 +74,7 @@ const pickGrowth = 2
 
 // picks is the cost of a pick and its count, with the pool's lock.
 func (b *bench) picks(ctx context.Context) ([]row, error) {
-	results, err := goBench(ctx, "./dataplane", "^BenchmarkPick$/^LEAST", "200ms", 3)
+	results, err := goBench(ctx, "./dataplane", "^BenchmarkPick$/^LEAST", "200ms")
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +98,7 @@ func (b *bench) picks(ctx context.Context) ([]row, error) {
 
 // allocations is what one invocation leaves to the garbage collector.
 func (b *bench) allocations(ctx context.Context) ([]row, error) {
-	results, err := goBench(ctx, "./api", "^BenchmarkInvokeEndpoint$", "1s", 3)
+	results, err := goBench(ctx, "./api", "^BenchmarkInvokeEndpoint$", "1s")
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +119,7 @@ func (b *bench) allocations(ctx context.Context) ([]row, error) {
 // stores compares lists of different lengths, and durable writes with bbolt's
 // own.
 func (b *bench) stores(ctx context.Context) ([]row, error) {
-	results, err := goBench(ctx, "./api", "^BenchmarkListEndpoints$", "200ms", 3)
+	results, err := goBench(ctx, "./api", "^BenchmarkListEndpoints$", "200ms")
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +133,7 @@ func (b *bench) stores(ctx context.Context) ([]row, error) {
 		beside: "page 1 of 100", theirs: nanoseconds(f[0]["ns/op"]), ratio: times(growth),
 		aim: "≤ 1.5 ×", reached: reached(growth <= 1.5),
 	}}
-	if results, err = goBench(ctx, "./store", "^BenchmarkCreate$/.*/writers=(1|16|256)$", "200ms", 3); err != nil {
+	if results, err = goBench(ctx, "./store", "^BenchmarkCreate$/.*/writers=(1|16|256)$", "200ms"); err != nil {
 		return rows, err
 	}
 	for _, writers := range []string{"1", "16", "256"} {

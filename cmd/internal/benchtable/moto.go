@@ -35,7 +35,7 @@ func motoProgram(ctx context.Context) (string, error) {
 }
 
 func startMoto(ctx context.Context, program string) (*server, error) {
-	address, err := freeAddress()
+	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -37,13 +37,13 @@ func tool(name, install string) (string, error) {
 type child struct {
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when it is gone
-	output *tailWriter
+	output *headWriter
 }
 
-// tailWriter keeps the beginning of what a process says about its failure.
-type tailWriter struct{ text []byte }
+// headWriter keeps the beginning of what a process says about its failure.
+type headWriter struct{ text []byte }
 
-func (w *tailWriter) Write(p []byte) (int, error) {
+func (w *headWriter) Write(p []byte) (int, error) {
 	const enough = 2 << 10
 	w.text = append(w.text, p[:min(len(p), enough-len(w.text))]...)
 	return len(p), nil
@@ -51,8 +51,10 @@ func (w *tailWriter) Write(p []byte) (int, error) {
 
 // spawn starts a program. Its output is kept for errors when keep is set, and
 // otherwise goes nowhere, so that it costs nothing.
-func spawn(keep bool, program string, args ...string) (*child, error) {
-	c := &child{cmd: exec.Command(program, args...), ended: make(chan struct{}), output: new(tailWriter)}
+func spawn(ctx context.Context, keep bool, program string, args ...string) (*child, error) {
+	c := &child{cmd: exec.CommandContext(ctx, program, args...), ended: make(chan struct{}), output: new(headWriter)}
+	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(syscall.SIGTERM) }
+	c.cmd.WaitDelay = stopTime
 	if keep {
 		c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
 	}
@@ -68,12 +70,15 @@ func spawn(keep bool, program string, args ...string) (*child, error) {
 
 func (c *child) pid() int { return c.cmd.Process.Pid }
 
+// stopTime is how long a process may take to end after SIGTERM.
+const stopTime = 10 * time.Second
+
 // stop ends the process: SIGTERM, and SIGKILL if that does not help.
 func (c *child) stop() {
 	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
 	select {
 	case <-c.ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(stopTime):
 		_ = c.cmd.Process.Kill()
 		<-c.ended
 	}
@@ -92,8 +97,8 @@ func (c *child) failure() error {
 // awaitPort returns when somebody accepts connections at the address.
 func (c *child) awaitPort(ctx context.Context, address string) error {
 	deadline := time.Now().Add(30 * time.Second)
-	for {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
+	for dialer := (net.Dialer{Timeout: time.Second}); ; {
+		conn, err := dialer.DialContext(ctx, "tcp", address)
 		if err == nil {
 			return conn.Close()
 		}
@@ -108,8 +113,9 @@ func (c *child) awaitPort(ctx context.Context, address string) error {
 }
 
 // freeAddress is a loopback address that nobody listens on at the moment.
-func freeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

@@ -106,7 +106,7 @@ func (b *bench) startHAProxy(ctx context.Context, workers []string) (*child, *ta
 	if err != nil {
 		return nil, t, err
 	}
-	if t.address, err = freeAddress(); err != nil {
+	if t.address, err = freeAddress(ctx); err != nil {
 		return nil, t, err
 	}
 	var s strings.Builder
@@ -141,7 +141,7 @@ func (b *bench) startNginx(ctx context.Context, workers []string) (*child, *targ
 	if err != nil {
 		return nil, t, err
 	}
-	if t.address, err = freeAddress(); err != nil {
+	if t.address, err = freeAddress(ctx); err != nil {
 		return nil, t, err
 	}
 	var servers strings.Builder
@@ -186,7 +186,7 @@ http {
 }
 
 func proxy(ctx context.Context, t *target, program string, args ...string) (*child, *target, error) {
-	process, err := spawn(true, program, args...)
+	process, err := spawn(ctx, true, program, args...)
 	if err != nil {
 		return nil, t, err
 	}

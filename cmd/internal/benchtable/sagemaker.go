@@ -135,7 +135,7 @@ type server struct {
 // startSagelocal starts the daemon with nothing kept; config is the text of its
 // configuration file, or empty.
 func (b *bench) startSagelocal(ctx context.Context, config string) (*server, error) {
-	address, err := freeAddress()
+	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (b *bench) startSagelocal(ctx context.Context, config string) (*server, err
 }
 
 func serve(ctx context.Context, address, program string, args ...string) (*server, error) {
-	process, err := spawn(!isMoto(program), program, args...)
+	process, err := spawn(ctx, !isMoto(program), program, args...)
 	if err != nil {
 		return nil, err
 	}
