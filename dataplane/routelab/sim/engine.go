@@ -1,0 +1,583 @@
+package sim
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/sagelocal/sagelocal/dataplane"
+)
+
+// Run is one simulation: a workload at one size under one strategy.
+type Run struct {
+	Workload *Workload // valid
+	Size     Size
+	Strategy string
+	// Seed fixes everything. Runs that differ in the strategy alone see the same
+	// requests in the same order, so that their results can be compared in pairs.
+	Seed uint64
+	// Requests are measured, in order of arrival, after WarmUp others. The load
+	// goes on until the last of them is answered, so that long ones count too.
+	Requests, WarmUp int
+
+	observe func(record Record) // told every answer to a measured request, if set
+}
+
+// Result is what a run measured.
+type Result struct {
+	Requests, Errors int
+	Latency          *hdrhistogram.Histogram // microseconds, of answers without error
+	MeanSeconds      float64                 // of the same, exact
+	FirstToken       *hdrhistogram.Histogram // microseconds; nil when nothing streams
+	Cached           bool                    // the instances have prefix caches
+	Hits             int                     // of these
+	Seconds          float64                 // from the first measured arrival to the first after the last
+	Completed        int                     // answers without error in that time
+	Outstanding      float64                 // requests in the system, averaged over that time
+	// Imbalance is the standard deviation of the outstanding requests across
+	// instances over their mean, the variance averaged over time. 0 is perfect.
+	Imbalance float64
+}
+
+const (
+	// errorPause is how long a user waits after an error. A user that retried at
+	// once would retry for ever in no time.
+	errorPause = 1.0
+	// openFactor bounds an open loop that is beyond capacity: arrivals end after
+	// so many times the requests that were asked for.
+	openFactor = 2
+
+	maxLatency = int64(7 * 24 * 3600 * 1e6) // µs that a histogram covers
+	precision  = 3                          // significant digits of a percentile
+)
+
+// The independent random streams of a seed.
+const (
+	streamRouting = iota + 1
+	streamDemand
+	streamArrivals
+	streamFailures
+)
+
+// engine is a run under way.
+type engine struct {
+	workload *Workload
+	strategy string
+	size     int // instances that the workload has
+	now      float64
+	events   *events
+	things   things
+
+	instances  []instance
+	waiting    []ring   // by instance
+	caches     []*cache // by instance; nil without prefixes
+	load       *dataplane.Outstanding
+	instanceOf []int32 // by member of load
+	changes    int     // how often load's members changed
+	route      dataplane.Router
+	homes      *dataplane.Affinity // nil unless prefix-aware
+	homesAt    int                 // changes when homes was built; -1: never
+
+	routing, demand, arrivals, failures *rand.Rand
+
+	kinds      []Request
+	mix        discrete
+	popularity discrete
+	think      Distribution
+
+	issued, warmUp, requests int
+	left                     int // measured requests that are not answered yet
+
+	measure measure
+	observe func(Record)
+}
+
+// things numbers what events are about.
+type things struct {
+	users    int32 // the first; instances come before
+	source   int32
+	failures int32 // of instance 0
+	total    int32
+}
+
+// measure is what a run has seen so far.
+type measure struct {
+	open              bool // the window of time is under way
+	opened            float64
+	closed            float64
+	completed         int // in the window
+	errors, hits      int
+	sum               float64
+	latency           *hdrhistogram.Histogram
+	firstToken        *hdrhistogram.Histogram
+	total, squares    float64 // outstanding requests now, and the sum of their squares by instance
+	since             float64 // when they last changed
+	area, varianceSum float64 // integrals over time
+}
+
+// Simulate does the run.
+func (r Run) Simulate() (*Result, error) {
+	e, err := r.engine()
+	if err != nil {
+		return nil, err
+	}
+	return e.result(e.run())
+}
+
+func (r Run) engine() (*engine, error) {
+	w := r.Workload
+	if err := CheckStrategy(r.Strategy); err != nil {
+		return nil, err
+	}
+	if n := len(w.Load.arrivals); n > 0 {
+		r.WarmUp = min(r.WarmUp, n/2)
+		r.Requests = min(r.Requests, n-r.WarmUp)
+	}
+	if r.Requests < 1 || r.WarmUp < 0 {
+		return nil, fmt.Errorf("%d requests after %d to warm up are not a measurement", r.Requests, r.WarmUp)
+	}
+	e := &engine{
+		workload: w, strategy: r.Strategy, size: r.Size.Instances, homesAt: -1,
+		routing: r.stream(streamRouting), demand: r.stream(streamDemand),
+		arrivals: r.stream(streamArrivals), failures: r.stream(streamFailures),
+		kinds: w.Requests, think: w.Load.Think,
+		warmUp: r.WarmUp, requests: r.Requests, left: r.Requests, observe: r.observe,
+	}
+	weights := make([]float64, len(w.Requests))
+	for i := range weights {
+		weights[i] = w.Requests[i].weight()
+	}
+	e.mix = newDiscrete(weights)
+	if w.Prefixes != nil {
+		e.popularity = newDiscrete(zipf(w.Prefixes.Distinct, w.Prefixes.Zipf))
+	}
+	e.measure.latency = hdrhistogram.New(1, maxLatency, precision)
+	if w.Streams() {
+		e.measure.firstToken = hdrhistogram.New(1, maxLatency, precision)
+	}
+	if err := e.build(r.Size); err != nil {
+		return nil, err
+	}
+	e.begin(r.Size)
+	return e, nil
+}
+
+func (r Run) stream(n uint64) *rand.Rand { return rand.New(rand.NewPCG(r.Seed, n)) }
+
+// build makes the instances and their counts.
+func (e *engine) build(size Size) error {
+	shapes, err := e.workload.fleet(size.Instances)
+	if err != nil {
+		return err
+	}
+	w := e.workload.Worker
+	room := int32(w.Queue)
+	if room == 0 {
+		room = defaultQueue
+	}
+	capacity := 0
+	if e.workload.Prefixes != nil {
+		capacity = min(e.workload.Prefixes.Cache, e.workload.Prefixes.Distinct)
+	}
+	if e.strategy == CentralQueue {
+		whole := &model{curve: fleetCurve(shapes, w.Contention), room: -1}
+		for _, s := range shapes {
+			whole.slots += s.slots
+			if room >= 0 {
+				whole.room = max(whole.room, 0) + room
+			}
+		}
+		if capacity > 0 {
+			capacity = min(capacity*len(shapes), e.workload.Prefixes.Distinct)
+		}
+		e.instances = []instance{{model: whole}}
+	} else {
+		e.instances = make([]instance, len(shapes))
+		models := map[shape]*model{}
+		for i, s := range shapes {
+			if models[s] == nil {
+				models[s] = &model{speed: s.speed, contention: w.Contention, slots: s.slots, room: room}
+			}
+			e.instances[i].model = models[s]
+		}
+	}
+	e.waiting = make([]ring, len(e.instances))
+	e.load = new(dataplane.Outstanding)
+	e.instanceOf = make([]int32, 0, len(e.instances))
+	// Room for what an instance usually runs, in one piece; more is grown.
+	const usual = 8
+	slab := make([]job, usual*len(e.instances))
+	for i := range e.instances {
+		in := &e.instances[i]
+		in.running = slab[usual*i : usual*i : usual*(i+1)]
+		if capacity > 0 {
+			e.caches = append(e.caches, newCache(capacity))
+		}
+		e.join(int32(i))
+	}
+	e.route = e.router(e.strategy)
+	return nil
+}
+
+// begin plans the first events.
+func (e *engine) begin(size Size) {
+	n := int32(len(e.instances))
+	t := things{users: n, source: n + int32(size.Users)}
+	t.failures = t.source + 1
+	t.total = t.failures
+	failing := e.workload.Failures != nil && e.strategy != CentralQueue
+	if failing {
+		t.total += n
+	}
+	e.things, e.events = t, newEvents(int(t.total))
+	if failing {
+		for i := range n {
+			e.events.set(t.failures+i, float64(e.workload.Failures.Between)*e.failures.ExpFloat64())
+		}
+	}
+	if e.workload.Load.Open() {
+		e.nextArrival()
+		return
+	}
+	// Users who all began at once would go on in step for a while.
+	spread := e.workload.MeanWork() + e.think.Average()
+	for u := t.users; u < t.source; u++ {
+		e.events.set(u, spread*e.arrivals.Float64())
+	}
+}
+
+// run goes from event to event until every measured request was answered.
+func (e *engine) run() error {
+	for e.left > 0 {
+		if !e.step() {
+			return errors.New("the simulation came to a halt")
+		}
+	}
+	return nil
+}
+
+// step does the next event; false without one.
+func (e *engine) step() bool {
+	next, ok := e.events.next()
+	if !ok {
+		return false
+	}
+	e.now = next.at
+	switch t := next.thing; {
+	case t < e.things.users:
+		e.stageEnds(t)
+	case t < e.things.source:
+		e.events.clear(t)
+		e.request(t-e.things.users, -1)
+	case t == e.things.source:
+		e.arrive()
+	default:
+		e.fail(t - e.things.failures)
+	}
+	return true
+}
+
+// arrive lets the next request of an open loop in.
+func (e *engine) arrive() {
+	pinned := int32(-1)
+	if trace := e.workload.Load.arrivals; trace != nil {
+		pinned = trace[e.issued].instance
+	}
+	e.request(-1, pinned)
+	e.nextArrival()
+}
+
+func (e *engine) nextArrival() {
+	l, n := &e.workload.Load, float64(e.size)
+	switch {
+	case l.arrivals != nil:
+		if e.issued == len(l.arrivals) {
+			e.events.clear(e.things.source)
+			return
+		}
+		e.events.set(e.things.source, l.arrivals[e.issued].at)
+	case e.issued >= openFactor*(e.warmUp+e.requests):
+		e.events.clear(e.things.source)
+	case l.Poisson > 0:
+		e.events.set(e.things.source, e.now+e.arrivals.ExpFloat64()/(l.Poisson*n))
+	default:
+		e.events.set(e.things.source, e.now+1/(l.Constant*n))
+	}
+}
+
+// request sends a user's next request; the user is -1 in an open loop. A pinned
+// one goes to that instance whatever the router says.
+func (e *engine) request(user, pinned int32) {
+	number := e.issued
+	e.issued++
+	switch number {
+	case e.warmUp:
+		e.openWindow()
+	case e.warmUp + e.requests:
+		e.closeWindow()
+	}
+	j := e.draw()
+	j.tag = user * 2
+	if number >= e.warmUp && number < e.warmUp+e.requests {
+		j.tag++
+	}
+	if e.load.Len() == 0 {
+		e.failed(j)
+		return
+	}
+	i := pinned
+	if pins := e.workload.Load.pins; pins != nil && user >= 0 {
+		i = pins[number%len(pins)]
+	}
+	if i < 0 {
+		i = e.instanceOf[e.route(e.routing, e.load, e.affinity(j.key))]
+	}
+	in := &e.instances[i]
+	if in.slots > 0 && len(in.running) >= int(in.slots) {
+		e.wait(i, j)
+		return
+	}
+	e.count(in, 1)
+	in.advance(e.now)
+	e.start(i, j)
+	in.changed()
+	e.events.set(i, in.next())
+}
+
+// wait queues a request, or refuses it.
+func (e *engine) wait(i int32, j job) {
+	in, queue := &e.instances[i], &e.waiting[i]
+	if in.room >= 0 && queue.count >= int(in.room) {
+		e.failed(j)
+		return
+	}
+	e.count(in, 1)
+	queue.push(j)
+	in.queued++
+}
+
+// draw makes the next request.
+func (e *engine) draw() job {
+	kind := &e.kinds[e.mix.draw(e.demand)]
+	j := job{arrived: e.now, key: -1}
+	if kind.Stream == nil {
+		j.mark = kind.Latency.draw(e.demand)
+	} else {
+		j.mark = kind.Stream.FirstToken.draw(e.demand)
+		// Never 0, which would mean that nothing follows the first token.
+		j.rest = max(kind.Stream.Tokens.draw(e.demand)/kind.Stream.TokensPerSecond, 1e-12)
+	}
+	if e.workload.Prefixes != nil {
+		j.key = e.popularity.draw(e.demand)
+	}
+	return j
+}
+
+// affinity is the router's key; zero for strategies that do not look at it.
+func (e *engine) affinity(key int32) uint64 {
+	if e.homes == nil || key < 0 {
+		return 0
+	}
+	if e.homesAt != e.changes {
+		names := make([]string, e.load.Len())
+		for m := range names {
+			names[m] = fmt.Sprintf("instance-%d", e.instanceOf[m])
+		}
+		*e.homes, e.homesAt = *dataplane.NewAffinity(names), e.changes
+	}
+	var body [4]byte
+	binary.LittleEndian.PutUint32(body[:], uint32(key))
+	return dataplane.AffinityKey(body[:], len(body), "")
+}
+
+// start lets a job run that waited or has just come.
+func (e *engine) start(i int32, j job) {
+	if e.caches != nil && e.caches[i].use(j.key) {
+		j.mark *= 1 - e.workload.Prefixes.Saving
+		if j.tag&1 != 0 {
+			e.measure.hits++
+		}
+	}
+	e.instances[i].push(j)
+}
+
+// stageEnds is an instance's job that comes to its first token or its end.
+func (e *engine) stageEnds(i int32) {
+	in := &e.instances[i]
+	in.at, in.attained = e.now, in.running[0].mark
+	j := in.pop()
+	if j.rest > 0 {
+		if j.tag&1 != 0 {
+			e.record(e.measure.firstToken, e.now-j.arrived)
+		}
+		j.mark, j.rest = j.rest, 0
+		in.push(j)
+		e.events.set(i, in.next())
+		return
+	}
+	e.count(in, -1)
+	if in.queued > 0 {
+		in.queued--
+		e.start(i, e.waiting[i].pop())
+	}
+	in.changed()
+	if len(in.running) > 0 {
+		e.events.set(i, in.next())
+	} else {
+		e.events.clear(i)
+	}
+	if e.observe != nil && j.tag&1 != 0 {
+		e.observe(Record{Start: j.arrived, Latency: e.now - j.arrived, Instance: strconv.Itoa(int(i))})
+	}
+	e.answered(j)
+}
+
+func (e *engine) answered(j job) {
+	if e.measure.open {
+		e.measure.completed++
+	}
+	if j.tag&1 != 0 {
+		latency := e.now - j.arrived
+		e.measure.sum += latency
+		e.record(e.measure.latency, latency)
+		e.left--
+	}
+	if user := j.tag >> 1; user >= 0 {
+		if e.think.Mean == 0 && e.think.Samples == nil {
+			e.request(user, -1)
+		} else {
+			e.events.set(e.things.users+user, e.now+e.think.draw(e.arrivals))
+		}
+	}
+}
+
+// failed is a request that gets an error.
+func (e *engine) failed(j job) {
+	if j.tag&1 != 0 {
+		e.measure.errors++
+		e.left--
+	}
+	if user := j.tag >> 1; user >= 0 {
+		e.events.set(e.things.users+user, e.now+errorPause)
+	}
+}
+
+// fail takes an instance down with all that it has, or brings it back.
+func (e *engine) fail(i int32) {
+	in, f := &e.instances[i], e.workload.Failures
+	if in.member < 0 {
+		in.at = e.now
+		e.join(i)
+		e.events.set(e.things.failures+i, e.now+float64(f.Between)*e.failures.ExpFloat64())
+		return
+	}
+	e.leave(in)
+	e.events.clear(i)
+	for len(in.running) > 0 {
+		e.failed(in.pop())
+	}
+	for ; in.queued > 0; in.queued-- {
+		e.failed(e.waiting[i].pop())
+	}
+	in.changed()
+	if e.caches != nil {
+		e.caches[i].empty()
+	}
+	e.events.set(e.things.failures+i, e.now+float64(f.Lasting))
+}
+
+// join lets an instance take requests.
+func (e *engine) join(i int32) {
+	e.tally()
+	e.instances[i].member = int32(e.load.Join(0))
+	e.instanceOf = append(e.instanceOf, i)
+	e.changes++
+}
+
+// leave takes an instance out, as dataplane.Pool does: the last member takes
+// over its place.
+func (e *engine) leave(in *instance) {
+	e.tally()
+	m, last := in.member, int32(e.load.Len()-1)
+	n := float64(e.load.Count(int(m)))
+	e.measure.total -= n
+	e.measure.squares -= n * n
+	e.load.Leave(int(m))
+	e.instanceOf[m] = e.instanceOf[last]
+	e.instances[e.instanceOf[m]].member = m
+	e.instanceOf = e.instanceOf[:last]
+	in.member = -1
+	e.changes++
+}
+
+// count takes a request on an instance (+1) or off it (-1).
+func (e *engine) count(in *instance, change int) {
+	e.tally()
+	m := int(in.member)
+	n := float64(e.load.Count(m))
+	if change > 0 {
+		e.load.Add(m)
+		e.measure.total++
+		e.measure.squares += 2*n + 1
+	} else {
+		e.load.Done(m)
+		e.measure.total--
+		e.measure.squares -= 2*n - 1
+	}
+}
+
+// tally brings the integrals over time to the present.
+func (e *engine) tally() {
+	m := &e.measure
+	if dt := e.now - m.since; dt > 0 && m.open {
+		mean := m.total / float64(max(e.load.Len(), 1))
+		m.area += m.total * dt
+		m.varianceSum += (m.squares/float64(max(e.load.Len(), 1)) - mean*mean) * dt
+	}
+	m.since = e.now
+}
+
+func (e *engine) openWindow() {
+	e.tally()
+	e.measure.open, e.measure.opened = true, e.now
+}
+
+func (e *engine) closeWindow() {
+	if e.measure.open {
+		e.tally()
+		e.measure.open, e.measure.closed = false, e.now
+	}
+}
+
+func (e *engine) record(h *hdrhistogram.Histogram, seconds float64) {
+	// Beyond the histogram's range the last value stands for all.
+	_ = h.RecordValue(min(int64(seconds*1e6+0.5), maxLatency))
+}
+
+func (e *engine) result(err error) (*Result, error) {
+	if err != nil {
+		return nil, err
+	}
+	e.closeWindow() // a trace has no arrival after the last
+	m := &e.measure
+	r := &Result{
+		Requests: e.requests, Errors: m.errors, Cached: e.caches != nil, Hits: m.hits,
+		Latency: m.latency, FirstToken: m.firstToken,
+		Seconds: m.closed - m.opened, Completed: m.completed,
+	}
+	if good := e.requests - m.errors; good > 0 {
+		r.MeanSeconds = m.sum / float64(good)
+	}
+	if r.Seconds > 0 {
+		r.Outstanding = m.area / r.Seconds
+		if perInstance := r.Outstanding / float64(max(e.load.Len(), 1)); perInstance > 0 {
+			r.Imbalance = math.Sqrt(max(m.varianceSum/r.Seconds, 0)) / perInstance
+		}
+	}
+	return r, nil
+}
