@@ -31,7 +31,7 @@ func root() *cobra.Command {
 			return fromEnvironment(cmd.Flags())
 		},
 	}
-	cmd.AddCommand(serveCommand(), versionCommand(), simulateCommand())
+	cmd.AddCommand(serveCommand(), benchCommand(), versionCommand(), simulateCommand())
 	return cmd
 }
 

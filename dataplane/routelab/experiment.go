@@ -50,8 +50,10 @@ func (e *Experiment) Run(ctx context.Context) ([]*Run, error) {
 	of := e.Repetitions * len(e.Subjects)
 	for repetition := range e.Repetitions {
 		for _, i := range turn(len(e.Subjects), repetition) {
-			if ctx.Err() != nil {
+			select {
+			case <-ctx.Done():
 				return runs, nil
+			default:
 			}
 			runs = append(runs, e.one(ctx, e.Subjects[i], repetition, len(runs), of))
 		}

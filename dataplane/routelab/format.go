@@ -7,8 +7,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 )
 
 const unknown = "–"
@@ -18,6 +18,8 @@ func formatSeconds(s float64) string {
 	switch {
 	case math.IsNaN(s):
 		return unknown
+	case s == 0:
+		return "0"
 	case s < 999.5e-6:
 		return threeDigits(s*1e6) + " µs"
 	case s < 0.9995:
@@ -63,40 +65,79 @@ func (m Metric) interval(v Interval) string {
 // WriteTable prints one column a strategy, with 95 % confidence intervals, then
 // the verdict and the notes.
 func (r *Report) WriteTable(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight|tabwriter.TabIndent)
-	row := func(title string, cell func(*Summary) string) {
-		fmt.Fprint(t, title, "\t")
-		for i := range r.Strategies {
-			fmt.Fprint(t, cell(&r.Strategies[i]), "\t")
-		}
-		fmt.Fprintln(t)
-	}
-	row("", func(s *Summary) string { return s.Strategy })
+	rows := [][]string{r.tableLine("", func(s *Summary) string { return s.Strategy })}
 	for _, m := range Metrics {
-		row(m.Title, func(s *Summary) string { return m.interval(s.Metrics[m.Name]) })
+		rows = append(rows, r.tableLine(m.Title, func(s *Summary) string { return m.interval(s.Metrics[m.Name]) }))
 	}
-	row("requests", func(s *Summary) string { return fmt.Sprint(s.Requests) })
-	row("errors", func(s *Summary) string {
-		if s.Failed() == 0 {
-			return "0"
-		}
-		return errorList(s.Errors)
-	})
-	if r.Setup.Open {
-		row("not sent", func(s *Summary) string { return fmt.Sprint(s.NotSent) })
+	for _, c := range r.counts() {
+		rows = append(rows, r.tableLine(c.title, c.of))
 	}
-	row("instances", func(s *Summary) string {
-		if s.Instances == 0 {
-			return unknown
-		}
-		return fmt.Sprint(s.Instances)
-	})
-	row("repetitions", func(s *Summary) string { return fmt.Sprint(s.Repetitions) })
-	if err := t.Flush(); err != nil {
-		return err
+	rows = append(rows, r.tableLine("repetitions", func(s *Summary) string { return fmt.Sprint(s.Repetitions) }))
+	text := align(rows) + "\n" + r.Verdict + "\n"
+	for _, note := range r.Notes {
+		text += "  " + note + "\n"
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", strings.Join(append([]string{r.Verdict}, r.Notes...), "\n"))
+	_, err := io.WriteString(w, text)
 	return err
+}
+
+func (r *Report) tableLine(title string, cell func(*Summary) string) []string {
+	line := []string{title}
+	for i := range r.Strategies {
+		line = append(line, cell(&r.Strategies[i]))
+	}
+	return line
+}
+
+// count is a row of the table that is no Metric.
+type count struct {
+	title string
+	of    func(*Summary) string
+}
+
+func (r *Report) counts() []count {
+	counts := []count{
+		{"requests", func(s *Summary) string { return fmt.Sprint(s.Requests) }},
+		{"errors", func(s *Summary) string {
+			if s.Failed() == 0 {
+				return "0"
+			}
+			return errorList(s.Errors)
+		}},
+		{"instances", func(s *Summary) string {
+			if s.Instances == 0 {
+				return unknown
+			}
+			return fmt.Sprint(s.Instances)
+		}},
+	}
+	if r.Setup.Open {
+		counts = append(counts, count{"not sent", func(s *Summary) string { return fmt.Sprint(s.NotSent) }})
+	}
+	return counts
+}
+
+// align sets the first column left and the others right.
+func align(rows [][]string) string {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		for i, cell := range row {
+			space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if i == 0 {
+				b.WriteString(cell + space)
+				continue
+			}
+			b.WriteString("   " + space + cell)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
 }
 
 // WriteCSV writes one row a run.

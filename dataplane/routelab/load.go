@@ -48,6 +48,17 @@ func (l *Load) Validate() error {
 	return nil
 }
 
+// First is the request that the load begins with.
+func (l *Load) First() Request {
+	rng := rand.New(rand.NewPCG(l.Seed, 0))
+	if l.Arrivals != nil {
+		for a := range l.Arrivals(rng, l.Bodies) {
+			return a.Request
+		}
+	}
+	return l.Bodies(rng)
+}
+
 // drive sends the load and returns when everything that it sent is answered.
 // When ctx ends, nothing more is sent and what is under way is abandoned.
 func (l *Load) drive(ctx context.Context, target Target, rec *Recorder) {

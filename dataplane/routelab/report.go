@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // Setup says what was measured, in words that go into every form of the report.
@@ -17,6 +19,7 @@ type Setup struct {
 	InstanceType string    `json:"instance_type,omitempty"`
 	Seed         uint64    `json:"seed"`
 	WarmUp       float64   `json:"warm_up_seconds"`
+	Duration     float64   `json:"duration_seconds"` // 0 when it ends by number
 	Open         bool      `json:"open_loop"`
 	Machine      string    `json:"machine"` // that the client ran on
 	Repetitions  int       `json:"repetitions"`
@@ -211,4 +214,13 @@ func (r *Run) flat() (json.RawMessage, error) {
 		members[m.Name] = number(m.Of(r))
 	}
 	return json.Marshal(members)
+}
+
+// merged are the latencies of all repetitions.
+func (s *Summary) merged() *hdrhistogram.Histogram {
+	all := newHistogram()
+	for _, run := range s.Runs {
+		all.Merge(run.Latency)
+	}
+	return all
 }

@@ -32,10 +32,14 @@ func (r *Report) verdict() string {
 		}
 	}
 	baseline := r.Changes[0].Baseline
+	sure := fmt.Sprintf("; %d repetitions.", repetitions)
 	if repetitions < 2 {
-		return fmt.Sprintf("%s against %s in a single repetition, which may be chance; more --repetitions would tell.", strings.Join(clauses, "; "), baseline)
+		sure = " in a single repetition, which may be chance; more --repetitions would tell."
 	}
-	return fmt.Sprintf("%s against %s; %d repetitions.", strings.Join(clauses, "; "), baseline, repetitions)
+	if len(clauses) == 1 {
+		return clauses[0] + " against " + baseline + sure
+	}
+	return "Against " + baseline + ", " + strings.Join(clauses, "; ") + sure
 }
 
 // single is the verdict on one strategy alone.
@@ -134,12 +138,12 @@ func (r *Report) notes() []string {
 			notes = append(notes, fmt.Sprintf("%s: %d arrivals were never sent, because as many requests as allowed were in flight; one had waited %s. Its true percentiles are higher than those shown.",
 				s.Strategy, s.NotSent, formatSeconds(longestUnsent(s.Runs))))
 		}
-		if n := fewest(s.Runs); n < fewRequests && s.Requests > 0 {
-			notes = append(notes, fmt.Sprintf("%s: a repetition has only %d requests; P99 rests on %d of them, P99.9 on none to speak of.", s.Strategy, n, n/100))
-		}
 		if lag := worstLag(s.Runs); r.Setup.Open && s.NotSent == 0 && lag > max(notedLag, notedLagPart*s.Metrics["p50_seconds"].Mean) {
 			notes = append(notes, fmt.Sprintf("%s: the client itself sent late, by %s at P99; it needs more processor than it had. The latencies include it.", s.Strategy, formatSeconds(lag)))
 		}
+	}
+	if n := fewest(r.Strategies); n < fewRequests {
+		notes = append(notes, fmt.Sprintf("A repetition has only %d requests: its P99 rests on %d of them, and P99.9 says little.", n, n/100))
 	}
 	return notes
 }
@@ -151,10 +155,13 @@ func longestUnsent(runs []*Run) (longest float64) {
 	return longest
 }
 
-func fewest(runs []*Run) int64 {
+// fewest are the requests of the smallest repetition.
+func fewest(strategies []Summary) int64 {
 	least := int64(math.MaxInt64)
-	for _, r := range runs {
-		least = min(least, r.Requests)
+	for _, s := range strategies {
+		for _, r := range s.Runs {
+			least = min(least, r.Requests)
+		}
 	}
 	return least
 }
