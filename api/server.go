@@ -58,7 +58,8 @@ func New(o Options) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	known := &scopes{fallback: o.Scope}
 	hot := &runtime{fleet: o.Fleet, scopes: known, log: o.Logger, ctx: ctx}
-	rest := fasthttpadaptor.NewFastHTTPHandler(routes(o, known))
+	router := routes(o, known)
+	control, rest := buffered(router), fasthttpadaptor.NewFastHTTPHandler(router)
 	guard := &guard{hosts: o.Hosts}
 	s := &Server{ctx: ctx, cancel: cancel}
 	s.http = &fasthttp.Server{
@@ -67,11 +68,14 @@ func New(o Options) *Server {
 				refuse(ctx, &sdkcompat.Error{Code: "AccessDeniedException", Message: reason, Status: http.StatusForbidden})
 				return
 			}
-			if isRuntimePath(ctx.Path()) {
+			switch path := ctx.Path(); {
+			case isRuntimePath(path):
 				hot.serve(ctx)
-				return
+			case string(path) == "/":
+				control(ctx)
+			default:
+				rest(ctx)
 			}
-			rest(ctx)
 		},
 		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 			limit := maxControlBytes
