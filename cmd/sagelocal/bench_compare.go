@@ -32,7 +32,7 @@ type benchCompare struct {
 }
 
 func (c *benchCompare) register(flags *pflag.FlagSet) {
-	flags.StringSliceVar(&c.strategies, "compare", nil, "make an endpoint for each of these RoutingStrategies and compare them; the first, or RANDOM, is the baseline")
+	flags.StringSliceVar(&c.strategies, "compare", nil, "make an endpoint for each of these RoutingStrategies and compare them; RANDOM, or else the first, is the baseline")
 	flags.StringVar(&c.image, "image", "llm", "with --compare: the model's container image; testdata/sagelocal.yaml simulates llm")
 	flags.StringVar(&c.modelData, "model-data", "", "with --compare: the model's ModelDataUrl")
 	flags.StringVar(&c.modelName, "model-name", "", "with --compare: a model that exists, instead of --image")
