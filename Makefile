@@ -8,7 +8,7 @@ BOTOCORE ?= $(shell python3 -c 'import botocore, os; print(os.path.dirname(botoc
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: build run test race lint bench fuzz gen help clean
+.PHONY: build run test race lint bench bench-aws-table routing-charts fuzz gen help clean
 
 build: ## build bin/sagelocal, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/sagelocal
@@ -33,6 +33,14 @@ lint: ## gofumpt and golangci-lint v2
 
 bench: build bin/irisgo ## print the table of ratios that docs/benchmarks.md keeps
 	$(GO) run ./cmd/internal/benchtable
+
+bench-aws-table: build ## AWS's routing table (docs/routing.md) in the simulator
+	$(BIN) simulate --workload codegen2-7b-g5.24xlarge --repetitions 20
+	@# Live half: the same workload time-compressed against the daemon, through
+	@# `$(BIN) bench --compare RANDOM,LEAST_OUTSTANDING_REQUESTS`, goes here.
+
+routing-charts: ## draw the charts of docs/routing.md anew, about a minute
+	$(GO) run ./dataplane/routelab/sim/study -out docs/pictures
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@set -e; for pkg in $$($(GO) list ./...); do \

@@ -29,6 +29,7 @@ type simulateFlags struct {
 	seed        uint64
 	repetitions int
 	requests    int
+	warmUp      int
 	format      string
 	calibrate   string
 	list        bool
@@ -61,6 +62,7 @@ func simulateCommand() *cobra.Command {
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of every random choice")
 	flags.IntVar(&f.repetitions, "repetitions", 10, "independent runs of each size and strategy, for the confidence intervals")
 	flags.IntVar(&f.requests, "requests", 100_000, "requests measured in each run")
+	flags.IntVar(&f.warmUp, "warm-up", 0, "requests before those (default a tenth as many, and at least 25 a user and 100 an instance)")
 	flags.StringVar(&f.format, "format", "table", "table, json or csv")
 	flags.StringVar(&f.calibrate, "calibrate", "", "fit a workload to recorded requests (JSON lines of sagelocal bench, or CSV) and print it")
 	cmd.MarkFlagsOneRequired("workload", "list", "calibrate")
@@ -86,7 +88,7 @@ func simulate(ctx context.Context, f *simulateFlags, out io.Writer) error {
 	}
 	report, err := sim.Experiment{
 		Workload: w, Strategies: f.chosen(w), Seed: f.seed,
-		Repetitions: f.repetitions, Requests: f.requests,
+		Repetitions: f.repetitions, Requests: f.requests, WarmUp: f.warmUp,
 	}.Do(ctx)
 	if err != nil {
 		return err

@@ -20,7 +20,8 @@ type Experiment struct {
 	// means 10. Requests are measured in each, 1 to 1e9; 0 means 100,000.
 	Repetitions, Requests int
 	// WarmUp is how many requests come before; 0 means a tenth of Requests, and
-	// at least ten a user or an instance.
+	// at least 25 a user and 100 an instance. Near saturation a queue takes longer
+	// than that to become as long as it gets.
 	WarmUp int
 	// Parallel runs at a time; 0 means one a processor. It changes no result.
 	Parallel int
@@ -164,7 +165,7 @@ func (x Experiment) Do(ctx context.Context) (*Report, error) {
 func (x *Experiment) size(ctx context.Context, size Size) ([][]*Result, error) {
 	warmUp := x.WarmUp
 	if warmUp == 0 {
-		warmUp = max(x.Requests/10, 10*max(size.Users, size.Instances))
+		warmUp = max(x.Requests/10, 25*size.Users, 100*size.Instances)
 	}
 	results := make([][]*Result, len(x.Strategies))
 	for i := range results {
@@ -232,24 +233,25 @@ func summarize(results []*Result, instances int) *Summary {
 		streams = streams || r.FirstToken != nil
 		cached = cached || r.Cached
 	}
-	s.P50, s.P50CI = s.over(func(f Figures) float64 { return f.P50 })
-	s.P90, s.P90CI = s.over(func(f Figures) float64 { return f.P90 })
-	s.P99, s.P99CI = s.over(func(f Figures) float64 { return f.P99 })
-	s.P999, s.P999CI = s.over(func(f Figures) float64 { return f.P999 })
-	s.Mean, s.MeanCI = s.over(func(f Figures) float64 { return f.Mean })
-	s.Throughput, s.ThroughputCI = s.over(func(f Figures) float64 { return f.Throughput })
-	s.Imbalance, s.ImbalanceCI = s.over(func(f Figures) float64 { return f.Imbalance })
+	s.P50, s.P50CI = s.Over(func(f Figures) float64 { return f.P50 })
+	s.P90, s.P90CI = s.Over(func(f Figures) float64 { return f.P90 })
+	s.P99, s.P99CI = s.Over(func(f Figures) float64 { return f.P99 })
+	s.P999, s.P999CI = s.Over(func(f Figures) float64 { return f.P999 })
+	s.Mean, s.MeanCI = s.Over(func(f Figures) float64 { return f.Mean })
+	s.Throughput, s.ThroughputCI = s.Over(func(f Figures) float64 { return f.Throughput })
+	s.Imbalance, s.ImbalanceCI = s.Over(func(f Figures) float64 { return f.Imbalance })
 	if streams {
-		s.FirstTokenP50, s.FirstTokenP50CI = pointers(s.over(func(f Figures) float64 { return f.FirstTokenP50 }))
-		s.FirstTokenP99, s.FirstTokenP99CI = pointers(s.over(func(f Figures) float64 { return f.FirstTokenP99 }))
+		s.FirstTokenP50, s.FirstTokenP50CI = pointers(s.Over(func(f Figures) float64 { return f.FirstTokenP50 }))
+		s.FirstTokenP99, s.FirstTokenP99CI = pointers(s.Over(func(f Figures) float64 { return f.FirstTokenP99 }))
 	}
 	if cached {
-		s.HitRate, s.HitRateCI = pointers(s.over(func(f Figures) float64 { return f.HitRate }))
+		s.HitRate, s.HitRateCI = pointers(s.Over(func(f Figures) float64 { return f.HitRate }))
 	}
 	return s
 }
 
-func (s *Summary) over(figure func(Figures) float64) (float64, Interval) {
+// Over is a figure's mean over the repetitions and its 95 % confidence interval.
+func (s *Summary) Over(figure func(Figures) float64) (float64, Interval) {
 	values := make([]float64, len(s.Runs))
 	for i, f := range s.Runs {
 		values[i] = figure(f)
