@@ -83,10 +83,10 @@ func bench(ctx context.Context, f *benchFlags, changed func(string) bool, stdout
 	fmt.Fprintf(stderr, "All load goes to %s\n", client.url)
 	endpoints := f.target.endpoints
 	if f.compare.on() {
-		made, err := f.compare.create(ctx, client, stderr)
+		made, createErr := f.compare.create(ctx, client, stderr)
 		defer func() { err = errors.Join(err, made.delete(stderr)) }()
-		if err != nil {
-			return err
+		if createErr != nil {
+			return createErr
 		}
 		endpoints = made.endpoints
 	}

@@ -67,15 +67,16 @@ func (p *benchProgress) ended(run, of int, r *routelab.Run) {
 }
 
 func (p *benchProgress) show(run, of int, now routelab.Progress) {
-	phase := "warm-up"
-	if !now.WarmUp {
-		phase = fmt.Sprintf("%.0fs", now.Elapsed.Seconds())
+	line := fmt.Sprintf("[%d/%d] %s #%d  ", run, of, now.Strategy, now.Repetition)
+	if now.WarmUp {
+		line += fmt.Sprintf("warm-up  %d in flight", now.InFlight)
+	} else {
+		line += fmt.Sprintf("%.0fs", now.Elapsed.Seconds())
 		if now.Length > 0 {
-			phase += fmt.Sprintf("/%.0fs", now.Length.Seconds())
+			line += fmt.Sprintf("/%.0fs", now.Length.Seconds())
 		}
+		line += fmt.Sprintf("  %.0f/s  P99 %v  %d in flight  %d errors", now.PerSecond, now.P99.Round(100*time.Microsecond), now.InFlight, now.Errors)
 	}
-	line := fmt.Sprintf("[%d/%d] %s #%d  %s  %.0f/s  P99 %v  %d in flight  %d errors", run, of, now.Strategy, now.Repetition, phase,
-		now.PerSecond, now.P99.Round(100*time.Microsecond), now.InFlight, now.Errors)
 	if now.NotSent > 0 {
 		line += fmt.Sprintf("  %d not sent", now.NotSent)
 	}

@@ -10,6 +10,8 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,8 +75,8 @@ func plainEnvironment(t *testing.T) {
 	}
 }
 
-// run executes a command line as main does.
-func run(ctx context.Context, stderr io.Writer, args ...string) (stdout string, err error) {
+// runBench executes a command line as main does.
+func runBench(ctx context.Context, stderr io.Writer, args ...string) (stdout string, err error) {
 	var out bytes.Buffer
 	cmd := root()
 	cmd.SetArgs(args)
@@ -138,7 +140,7 @@ func TestBenchComparesStrategiesAndDeletesWhatItMade(t *testing.T) {
 	url, dir := startDaemon(t), t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
 	var stderr bytes.Buffer
-	stdout, err := run(t.Context(), &stderr, "bench", "--endpoint-url", url,
+	stdout, err := runBench(t.Context(), &stderr, "bench", "--endpoint-url", url,
 		"--compare", "RANDOM,LEAST_OUTSTANDING_REQUESTS,PREFIX_AWARE", "--instances", "3", "--users", "6", "--prefixes", "20", "--prefix-bytes", "1024",
 		"--repetitions", "2", "--warm-up", "50ms", "--requests", "100", "--duration", "1m",
 		"--json", file("r.json"), "--csv", file("r.csv"), "--html", file("r.html"), "--samples", file("s.jsonl"))
@@ -242,7 +244,7 @@ func TestInterruptedBenchReportsAndDeletes(t *testing.T) {
 	for text, wantReport := range map[string]bool{"Creating": false, "[1/10]": true} {
 		ctx, cancel := context.WithCancel(t.Context())
 		stderr := &watched{text: text, call: cancel}
-		stdout, err := run(ctx, stderr, "bench", "--endpoint-url", url, "--compare", "RANDOM,LEAST_OUTSTANDING_REQUESTS",
+		stdout, err := runBench(ctx, stderr, "bench", "--endpoint-url", url, "--compare", "RANDOM,LEAST_OUTSTANDING_REQUESTS",
 			"--instances", "2", "--warm-up", "0s", "--duration", "200ms")
 		cancel()
 		if err == nil {
@@ -254,6 +256,32 @@ func TestInterruptedBenchReportsAndDeletes(t *testing.T) {
 		if names := leftovers(t, url); len(names) > 0 {
 			t.Errorf("at %q: left behind %v", text, names)
 		}
+	}
+}
+
+func TestBenchSaysWhatItCouldNotDelete(t *testing.T) {
+	plainEnvironment(t)
+	at, err := url.Parse(startDaemon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := httputil.NewSingleHostReverseProxy(at)
+	guarded := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Target") == "SageMaker.DeleteModel" {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"__type": "AccessDeniedException", "message": "not you"}`)
+			return
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	defer guarded.Close()
+	_, err = runBench(t.Context(), io.Discard, "bench", "--endpoint-url", guarded.URL, "--compare", "RANDOM", "--instances", "1",
+		"--warm-up", "0s", "--requests", "4", "--repetitions", "1")
+	if err == nil || !strings.Contains(err.Error(), "left behind") || !strings.Contains(err.Error(), "not you") {
+		t.Errorf("error %v, want one that names the model left behind", err)
+	}
+	if names := leftovers(t, at.String()); len(names) != 1 || !strings.Contains(err.Error(), names[0]) {
+		t.Errorf("left behind %v", names)
 	}
 }
 
@@ -280,7 +308,7 @@ func TestBenchMeasuresAForeignRuntime(t *testing.T) {
 	}))
 	defer server.Close()
 	var stderr bytes.Buffer
-	stdout, err := run(t.Context(), &stderr, "bench", "--endpoint-url", server.URL, "--endpoint", "theirs", "--rate", "500", "--arrivals", "constant",
+	stdout, err := runBench(t.Context(), &stderr, "bench", "--endpoint-url", server.URL, "--endpoint", "theirs", "--rate", "500", "--arrivals", "constant",
 		"--warm-up", "0s", "--duration", "1s", "--json", "-")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &stderr)
@@ -333,7 +361,7 @@ func TestBenchReplaysATrace(t *testing.T) {
 `), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(t.Context(), io.Discard, "bench", "--endpoint-url", server.URL, "--endpoint", "e", "--trace", trace); err != nil {
+	if _, err := runBench(t.Context(), io.Discard, "bench", "--endpoint-url", server.URL, "--endpoint", "e", "--trace", trace); err != nil {
 		t.Fatal(err)
 	}
 	// The first request is sent once before, to see whether the endpoint answers.
@@ -361,7 +389,7 @@ func TestBenchRefusesWhatCannotBeMeasured(t *testing.T) {
 		"--endpoint e --json /none/r.json":               "/none/r.json",
 		"--endpoint e --endpoint-url http://127.0.0.1:1": "does not answer",
 	} {
-		_, err := run(t.Context(), io.Discard, append([]string{"bench"}, strings.Fields(args)...)...)
+		_, err := runBench(t.Context(), io.Discard, append([]string{"bench"}, strings.Fields(args)...)...)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bench %s: %v, want %q", args, err, want)
 		}

@@ -19,13 +19,17 @@ var page = template.Must(template.New("report.html").Funcs(template.FuncMap{
 	"css":     func(name string) template.CSS { return template.CSS(asset(name)) },
 	"js":      func(name string) template.JS { return template.JS(asset(name)) },
 	"licence": func() template.JS { return template.JS("/*! " + asset("uplot.LICENSE") + " */") },
-	// A figure and its percent sign stay on one line; a long name may break.
-	"figures": func(text string) string { return strings.ReplaceAll(text, " %", "\u202f%") },
+	"figures": func(text string) string { return unbroken.Replace(text) },
+	// A long name may break after each word.
 	"name": func(strategy string) template.HTML {
 		return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(strategy), "_", "_<wbr>"))
 	},
 	"date": func(t time.Time) string { return t.Format("2 January 2006, 15:04 MST") },
 }).ParseFS(assets, "assets/report.html"))
+
+// unbroken keeps a range and its percent sign on one line: narrow no-break spaces
+// and word joiners.
+var unbroken = strings.NewReplacer(" %", "\u202f%", "–", "\u2060–\u2060")
 
 // asset is an embedded file, which the build has made sure of.
 func asset(name string) string {

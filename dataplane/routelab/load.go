@@ -103,7 +103,9 @@ func (d *driver) closed() {
 				if !d.take(due) {
 					return
 				}
-				d.send(due, d.Bodies(rng))
+				if resp := d.send(due, d.Bodies(rng)); resp.Status == 0 {
+					pause(d.sending, afterNoAnswer)
+				}
 				if d.Think != nil {
 					pause(d.sending, d.Think(rng))
 				}
@@ -164,7 +166,11 @@ func (d *driver) take(due time.Time) bool {
 	return true
 }
 
-func (d *driver) send(due time.Time, r Request) {
+// afterNoAnswer keeps the users of a closed loop from hammering a server that is
+// gone, where every attempt fails at once.
+const afterNoAnswer = 100 * time.Millisecond
+
+func (d *driver) send(due time.Time, r Request) Response {
 	ctx, cancel := d.ctx, context.CancelFunc(func() {})
 	if d.Timeout > 0 {
 		ctx, cancel = context.WithTimeout(ctx, d.Timeout)
@@ -174,9 +180,10 @@ func (d *driver) send(due time.Time, r Request) {
 	resp, err := d.target(ctx, r)
 	if err != nil && d.ctx.Err() != nil {
 		d.rec.abandoned()
-		return
+		return resp
 	}
 	d.rec.answered(due, sent, time.Now(), resp, err)
+	return resp
 }
 
 // pause sleeps for d or until ctx ends.

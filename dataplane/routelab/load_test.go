@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -304,4 +305,13 @@ func TestValidateRefusesLoadsThatCannotRun(t *testing.T) {
 			t.Errorf("%+v was accepted", load)
 		}
 	}
+}
+
+func TestUsersDoNotHammerAServerThatIsGone(t *testing.T) {
+	gone := func(context.Context, Request) (Response, error) { return Response{}, syscall.ECONNREFUSED }
+	measure(t, Load{Users: 2, Bodies: anyBody, Duration: 10 * time.Second}, gone, func(run *Run, _ []Sample) {
+		if run.Errors["connection refused"] != 200 {
+			t.Errorf("errors %v, want 10 a second of each user", run.Errors)
+		}
+	})
 }

@@ -40,6 +40,12 @@ func fakeReport(setup Setup, p99s ...float64) *Report {
 	return NewReport(setup, []string{"RANDOM", "LEAST_OUTSTANDING_REQUESTS"}, runs)
 }
 
+// failing is the report with 500 errors among the 8,000 requests of RANDOM.
+func failing(r *Report) *Report {
+	r.Runs[0].Errors["ModelError"] = 500
+	return NewReport(r.Setup, []string{"RANDOM", "LEAST_OUTSTANDING_REQUESTS"}, r.Runs)
+}
+
 func TestVerdictSaysHowSureItIs(t *testing.T) {
 	for name, c := range map[string]struct {
 		report *Report
@@ -53,6 +59,7 @@ func TestVerdictSaysHowSureItIs(t *testing.T) {
 			NewReport(Setup{Repetitions: 2}, []string{"iris"}, []*Run{fakeRun("iris", 1, 1000, 100, 50), fakeRun("iris", 2, 1000, 110, 50)}),
 			"iris answers 50.0 requests a second with a P99 of 104 ms (95 % CI 41.1 ms to 167 ms); 2 repetitions.",
 		},
+		"failing": {failing(fakeReport(Setup{}, 150, 152, 149, 151)), "LEAST_OUTSTANDING_REQUESTS lowers P99 by 25 % (95 % CI 24–27 %) and raises throughput by 16 % (95 % CI 14–19 %) against RANDOM, but 5.9 % of the requests of one failed; 4 repetitions."},
 		"nothing": {NewReport(Setup{Repetitions: 1}, []string{"iris"}, []*Run{fakeRun("iris", 1, 0, 1, 0)}), "No request was answered with success: there is nothing to judge."},
 	} {
 		if c.report.Verdict != c.want {

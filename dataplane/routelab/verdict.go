@@ -36,10 +36,24 @@ func (r *Report) verdict() string {
 	if repetitions < 2 {
 		sure = " in a single repetition, which may be chance; more --repetitions would tell."
 	}
+	if share := r.failedShare(); share > doubtfulErrors {
+		sure = fmt.Sprintf(", but %s %% of the requests of one failed%s", percent(share), sure)
+	}
 	if len(clauses) == 1 {
 		return clauses[0] + " against " + baseline + sure
 	}
 	return "Against " + baseline + ", " + strings.Join(clauses, "; ") + sure
+}
+
+// failedShare is that of the strategy with the most failures.
+func (r *Report) failedShare() (worst float64) {
+	for i := range r.Strategies {
+		s := &r.Strategies[i]
+		if total := s.Failed() + s.Requests; total > 0 {
+			worst = max(worst, float64(s.Failed())/float64(total))
+		}
+	}
+	return worst
 }
 
 // single is the verdict on one strategy alone.
@@ -116,10 +130,13 @@ func signed(fraction float64) string {
 
 // A figure that rests on less than these is noted.
 const (
-	fewRequests  = 1000  // a repetition: ten beyond P99
-	notedErrors  = 0.001 // of the requests
-	notedLag     = 5e-3  // seconds that the client was late, at P99
-	notedLagPart = 0.05  // of the median latency
+	fewRequests = 1000  // a repetition: ten beyond P99
+	notedErrors = 0.001 // of the requests
+	// doubtfulErrors are enough to put the comparison in doubt: errors are often
+	// faster, or slower, than answers.
+	doubtfulErrors = 0.01
+	notedLag       = 5e-3 // seconds that the client was late, at P99
+	notedLagPart   = 0.05 // of the median latency
 )
 
 // notes are the reservations.

@@ -62,7 +62,7 @@ function draw(charts) {
     const d = charts.distribution;
     plot(document.getElementById("distribution"), 290, {
       scales: { x: { time: false, distr: 3, range: (_, low, high) => [low, high] }, y: { range: fromZero } },
-      axes: [across(time, { space: 60, grid: { show: false }, splits: u => logSplits(u.scales.x.min, u.scales.x.max) }), axis(v => short(v) + " %", { size: 50 })],
+      axes: [across(time, { space: 60, filter: (_, at) => at, grid: { show: false }, splits: u => logSplits(u.scales.x.min, u.scales.x.max) }), axis(v => short(v) + " %", { size: 50 })],
       series: [{ label: "Latency", value: (_, v) => v == null ? "–" : time(v, three) }, ...lines(v => v.toFixed(1) + " %", i => ({ fill: alpha(color(i), .12), paths: uPlot.paths.spline() }))],
     }, [d.x, ...d.y]);
 
