@@ -18,6 +18,8 @@ const (
 	// instances or four processes, loaded or not.
 	memoryAim       = 30
 	motoConnections = 8
+	motoRounds      = 3
+	motoRound       = 3 * time.Second
 )
 
 func isMoto(program string) bool { return filepath.Base(program) == motoName }
@@ -95,7 +97,7 @@ func (b *bench) motoLoad(ctx context.Context) ([]row, error) {
 	} else {
 		missing = append(missing, row{what: "beside moto_server", beside: motoName, theirs: oneLine(err.Error())})
 	}
-	if err := b.load(ctx, motoConnections, 3, 3*time.Second, targets...); err != nil {
+	if err := b.load(ctx, motoConnections, motoRounds, motoRound, targets...); err != nil {
 		return missing, err
 	}
 

@@ -167,16 +167,23 @@ func kilobytes(path string) (map[string]float64, error) {
 	return values, lines.Err()
 }
 
-// childrenOf lists the processes that a process has started.
+// childrenOf lists the processes that a process has started, by whichever of its
+// threads.
 func childrenOf(pid int) ([]int, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
-		return nil, fmt.Errorf("children: %w", err)
+		return nil, err
 	}
 	var pids []int
-	for _, field := range strings.Fields(string(text)) {
-		if child, err := strconv.Atoi(field); err == nil {
-			pids = append(pids, child)
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, field := range strings.Fields(string(text)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, child)
+			}
 		}
 	}
 	return pids, nil
