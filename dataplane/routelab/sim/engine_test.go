@@ -63,7 +63,7 @@ func TestRequestsAllocateNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e.answer(200_000) // until queues have been as long as they get
+			e.answer(60_000) // until queues have been as long as they get
 			if got := testing.AllocsPerRun(10, func() { e.answer(1000) }); got > 0 {
 				t.Errorf("%s under %s: %v allocations in 1000 requests", name, strategy, got)
 			}
@@ -166,7 +166,7 @@ func TestRequestsOnAFailedInstanceGetErrorsAndItComesBack(t *testing.T) {
 	w := builtinWorkload(t, "failing-instances")
 	w.Failures = &Failures{Between: 100, Lasting: 50}
 	for _, strategy := range []string{dataplane.StrategyRandom, dataplane.StrategyLeastOutstanding, StaleLeastOutstanding, PowerOfTwoChoices} {
-		e, err := Run{Workload: w, Size: w.Sizes[0], Strategy: strategy, Seed: 1, Requests: 200_000}.engine()
+		e, err := Run{Workload: w, Size: w.Sizes[0], Strategy: strategy, Seed: 1, Requests: 60_000}.engine()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,7 +287,7 @@ func TestDiscreteDrawsByWeight(t *testing.T) {
 	for _, w := range weights {
 		total += w
 	}
-	const draws = 1_000_000
+	const draws = 300_000
 	for range draws {
 		counts[d.draw(rng)]++
 	}

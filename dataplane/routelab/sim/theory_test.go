@@ -60,7 +60,7 @@ func TestMeanWaitOfMMcIsErlangs(t *testing.T) {
 		rate := test.load * float64(test.servers)
 		w := queue(rate, Worker{Concurrency: test.servers}, Distribution{Kind: Exponential, Mean: 1})
 		want := 1 + erlangC(test.servers, rate)/(float64(test.servers)-rate)
-		within(t, "mean", measured(t, w, dataplane.StrategyRandom, 200_000).MeanCI, want)
+		within(t, "mean", measured(t, w, dataplane.StrategyRandom, 60_000).MeanCI, want)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestCentralQueueIsMMc(t *testing.T) {
 	w := queue(0.85, Worker{Concurrency: 1}, Distribution{Kind: Exponential, Mean: 1})
 	w.Sizes[0].Instances = 16
 	want := 1 + erlangC(16, 0.85*16)/(16-0.85*16)
-	within(t, "mean", measured(t, w, CentralQueue, 200_000).MeanCI, want)
+	within(t, "mean", measured(t, w, CentralQueue, 60_000).MeanCI, want)
 }
 
 // The mean under processor sharing depends on nothing but the mean of the work.
@@ -80,7 +80,7 @@ func TestProcessorSharingIsInsensitive(t *testing.T) {
 		{Kind: Lognormal, Mean: 1, Sigma: 1.2},
 		{Kind: Empirical, Samples: []Quantity{0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 7.75}},
 	} {
-		got := measured(t, queue(0.7, Worker{Contention: 1}, latency), dataplane.StrategyRandom, 200_000)
+		got := measured(t, queue(0.7, Worker{Contention: 1}, latency), dataplane.StrategyRandom, 60_000)
 		within(t, latency.Kind+" mean", got.MeanCI, 1/(1-0.7))
 	}
 }
@@ -90,7 +90,7 @@ func TestProcessorSharingIsInsensitive(t *testing.T) {
 func TestFullQueueRefusesAsErlangSays(t *testing.T) {
 	w := queue(2, Worker{Concurrency: 1}, Distribution{Kind: Exponential, Mean: 1})
 	w.Worker.Queue = 1
-	got := measured(t, w, dataplane.StrategyRandom, 100_000)
+	got := measured(t, w, dataplane.StrategyRandom, 50_000)
 	if share := float64(got.Errors) / float64(got.Requests); math.Abs(share-4.0/7) > 0.005 {
 		t.Errorf("%.4f are refused, theory says %.4f", share, 4.0/7)
 	}
@@ -108,7 +108,7 @@ func TestLittlesLawHolds(t *testing.T) {
 		for _, strategy := range Strategies {
 			size := w.Sizes[len(w.Sizes)-1]
 			size.Instances, size.Users = min(size.Instances, 20), min(size.Users, 80)
-			r, err := Run{Workload: w, Size: size, Strategy: strategy, Seed: 3, Requests: 100_000, WarmUp: 10_000}.Simulate()
+			r, err := Run{Workload: w, Size: size, Strategy: strategy, Seed: 3, Requests: 40_000, WarmUp: 4_000}.Simulate()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,7 +132,7 @@ func TestClosedLoopIsMachineRepair(t *testing.T) {
 		sum += term
 	}
 	throughput := 1 - 1/sum
-	got := measured(t, w, dataplane.StrategyRandom, 200_000)
+	got := measured(t, w, dataplane.StrategyRandom, 60_000)
 	within(t, "throughput", got.ThroughputCI, 60*throughput)
 	within(t, "mean", got.MeanCI, users/throughput-think)
 }
@@ -142,7 +142,7 @@ func TestClosedLoopIsMachineRepair(t *testing.T) {
 func TestRandomClosedLoopIsJacksonNetwork(t *testing.T) {
 	w := queue(0, Worker{Contention: 1}, Distribution{Kind: Lognormal, Mean: 1, Sigma: 0.5})
 	w.Load, w.Sizes = Load{}, []Size{{Instances: 5, Users: 20}}
-	got := measured(t, w, dataplane.StrategyRandom, 200_000)
+	got := measured(t, w, dataplane.StrategyRandom, 60_000)
 	within(t, "throughput", got.ThroughputCI, 60*20.0/24)
 }
 
@@ -153,7 +153,7 @@ func TestNothingBeatsTheCentralQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Sizes = []Size{{Instances: min(w.Sizes[0].Instances, 20), Users: min(w.Sizes[0].Users, 80)}}
-		report, err := Experiment{Workload: w, Strategies: Strategies, Seed: 5, Repetitions: 4, Requests: 20_000}.Do(t.Context())
+		report, err := Experiment{Workload: w, Strategies: Strategies, Seed: 5, Repetitions: 4, Requests: 8_000}.Do(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
