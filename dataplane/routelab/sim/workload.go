@@ -21,7 +21,7 @@ type Workload struct {
 	Description string `yaml:"description,omitempty"`
 	// Sizes are simulated one after the other, each with every strategy.
 	Sizes  []Size `yaml:"sizes"`
-	Load   Load   `yaml:"load"`
+	Load   Load   `yaml:"load,omitempty"`
 	Worker Worker `yaml:"worker"`
 	// Requests is the mix; each request is of one kind, drawn by weight.
 	Requests []Request `yaml:"requests"`

@@ -86,7 +86,7 @@ func render(name string, panels []panel) error {
 	c := vgsvg.New(width, height)
 	whole := draw.New(c)
 	whole.SetColor(color.White)
-	whole.Fill(whole.Rectangle.Path())
+	whole.Fill(whole.Path())
 	legend.draw(draw.Crop(whole, 0, 0, height-vg.Length(legendRow*rows)-4, -2))
 	for i, p := range panels {
 		chart, err := p.plot()
@@ -119,7 +119,7 @@ func (p panel) plot() (*plot.Plot, error) {
 	chart.Title.TextStyle.Font.Size, chart.Title.TextStyle.Font.Weight = vg.Points(11), 3
 	for _, axis := range []*plot.Axis{&chart.X, &chart.Y} {
 		axis.Color, axis.Tick.Color, axis.Padding = ink, ink, vg.Points(2)
-		axis.LineStyle.Width = vg.Points(0.6)
+		axis.Width = vg.Points(0.6)
 	}
 	chart.X.Tick.Marker, chart.Y.Tick.Marker = linear{}, linear{}
 	if p.logX {
@@ -169,7 +169,7 @@ func (p panel) shade(chart *plot.Plot) error {
 	if err != nil {
 		return err
 	}
-	band.Color, band.LineStyle.Width = shade, 0
+	band.Color, band.Width = shade, 0
 	chart.Add(band)
 	return nil
 }
@@ -205,7 +205,7 @@ func (l line) add(chart *plot.Plot) error {
 	pale := style.color
 	pale.A = 0x38
 	band.Color = color.NRGBA(pale)
-	band.LineStyle.Width = 0
+	band.Width = 0
 	path, err := plotter.NewLine(xys)
 	if err != nil {
 		return err

@@ -15,17 +15,24 @@ func main() {
 	dir := flag.String("out", "docs/pictures", "folder of the charts")
 	only := flag.String("only", "", "draw only the chart of that name")
 	flag.Parse()
+	if err := drawAll(*dir, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "study:", err)
+		os.Exit(1)
+	}
+}
+
+func drawAll(dir, only string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	for _, s := range studies {
-		if *only != "" && s.name != *only {
+		if only != "" && s.name != only {
 			continue
 		}
-		if err := write(ctx, s, *dir); err != nil {
-			fmt.Fprintf(os.Stderr, "study %s: %v\n", s.name, err)
-			os.Exit(1)
+		if err := write(ctx, s, dir); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
+	return nil
 }
 
 func write(ctx context.Context, s study, dir string) error {
