@@ -94,8 +94,10 @@ func New(o Options) *Server {
 		NoDefaultServerHeader: true,
 		NoDefaultContentType:  true,
 		CloseOnShutdown:       true,
-		LazyRequestTime:       true,            // nobody asks for it
-		Logger:                discardLogger{}, // connection errors are the callers' own
+		LazyRequestTime:       true, // nobody asks for it
+		// A body is the worker's business, byte for byte.
+		DisablePreParseMultipartForm: true,
+		Logger:                       discardLogger{}, // connection errors are the callers' own
 	}
 	return s
 }

@@ -113,7 +113,7 @@ func (c *benchCompare) create(ctx context.Context, client *benchClient, stderr i
 		}
 	}
 	for _, name := range m.endpoints {
-		waiter := sagemaker.NewEndpointInServiceWaiter(m.control, func(o *sagemaker.EndpointInServiceWaiterOptions) { o.MinDelay, o.MaxDelay = m.poll, m.poll })
+		waiter := sagemaker.NewEndpointInServiceWaiter(describeEndpoint(m.control.DescribeEndpoint), func(o *sagemaker.EndpointInServiceWaiterOptions) { o.MinDelay, o.MaxDelay = m.poll, m.poll })
 		if err := waiter.Wait(ctx, &sagemaker.DescribeEndpointInput{EndpointName: &name}, time.Hour); err != nil {
 			return m, fmt.Errorf("endpoint %s is not in service: %w", name, errors.Join(err, m.failureReason(ctx, name)))
 		}
@@ -146,6 +146,16 @@ func (m *made) createEndpoint(ctx context.Context, name string, variant types.Pr
 	return nil
 }
 
+// describeEndpoint is all that a waiter needs of a client. A waiter takes an
+// interface, and a type behind an interface keeps all of its methods in the
+// program: for sagemaker.Client that is 400 operations, half of the binary.
+type describeEndpoint func(context.Context, *sagemaker.DescribeEndpointInput, ...func(*sagemaker.Options)) (*sagemaker.DescribeEndpointOutput, error)
+
+// DescribeEndpoint calls the function.
+func (d describeEndpoint) DescribeEndpoint(ctx context.Context, in *sagemaker.DescribeEndpointInput, options ...func(*sagemaker.Options)) (*sagemaker.DescribeEndpointOutput, error) {
+	return d(ctx, in, options...)
+}
+
 // failureReason is an endpoint's own words about what keeps it from service.
 func (m *made) failureReason(ctx context.Context, endpoint string) error {
 	out, err := m.control.DescribeEndpoint(ctx, &sagemaker.DescribeEndpointInput{EndpointName: &endpoint})
@@ -174,7 +184,7 @@ func (m *made) delete(stderr io.Writer) error {
 		}))
 	}
 	for _, name := range m.endpoints {
-		waiter := sagemaker.NewEndpointDeletedWaiter(m.control, func(o *sagemaker.EndpointDeletedWaiterOptions) { o.MinDelay, o.MaxDelay = m.poll, m.poll })
+		waiter := sagemaker.NewEndpointDeletedWaiter(describeEndpoint(m.control.DescribeEndpoint), func(o *sagemaker.EndpointDeletedWaiterOptions) { o.MinDelay, o.MaxDelay = m.poll, m.poll })
 		if err := waiter.Wait(ctx, &sagemaker.DescribeEndpointInput{EndpointName: &name}, deleteTimeout); err != nil {
 			errs = append(errs, fmt.Errorf("endpoint %s is not deleted: %w", name, err))
 		}

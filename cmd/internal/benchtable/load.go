@@ -16,8 +16,11 @@ type target struct {
 	name    string
 	address string // host:port
 	path    string
+	paths   []string // asked in turn instead of path, if there are any
 	header  map[string]string
 	body    string
+	// connections, if not 0, are another number than the load's.
+	connections int
 
 	rates []float64 // requests a second, by round
 	p99s  []float64 // milliseconds
@@ -64,6 +67,13 @@ func (t *target) script() string {
 	for name, value := range t.header {
 		fmt.Fprintf(&s, "wrk.headers[%s] = %s\n", strconv.Quote(name), strconv.Quote(value))
 	}
+	if len(t.paths) > 0 {
+		s.WriteString("local list, n = {}, 0\ninit = function(args)\n")
+		for _, path := range t.paths {
+			fmt.Fprintf(&s, "  list[#list + 1] = wrk.format(nil, %s)\n", strconv.Quote(path))
+		}
+		s.WriteString("end\nrequest = function() n = n % #list + 1; return list[n] end\n")
+	}
 	s.WriteString(`
 done = function(summary, latency, requests)
   local e = summary.errors
@@ -75,6 +85,9 @@ end
 }
 
 func (t *target) measure(ctx context.Context, wrk, script string, connections int, d time.Duration, counts bool) error {
+	if t.connections != 0 {
+		connections = t.connections
+	}
 	ctx, cancel := context.WithTimeout(ctx, d+15*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, wrk, "--threads", strconv.Itoa(wrkThreads), "--connections", strconv.Itoa(connections),

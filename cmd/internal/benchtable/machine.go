@@ -13,7 +13,7 @@ import (
 
 // describeMachine says what the table was measured on and how busy that was
 // before. It names neither the host nor any path.
-func describeMachine(ctx context.Context) string {
+func describeMachine(ctx context.Context, table string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "- Measured %s on %s, %d cores; load average before: %s\n", time.Now().UTC().Format(time.DateOnly),
 		field("/proc/cpuinfo", "model name", ":", runtime.GOARCH), runtime.NumCPU(), loadAverage())
@@ -31,7 +31,7 @@ func describeMachine(ctx context.Context) string {
 	} {
 		versions = append(versions, v.name+" "+versionOf(ctx, v.command))
 	}
-	fmt.Fprintf(&b, "- %s\n- Again: `make bench`\n", strings.Join(versions, ", "))
+	fmt.Fprintf(&b, "- %s\n- Again: `make %s`\n", strings.Join(versions, ", "), table)
 	return b.String()
 }
 

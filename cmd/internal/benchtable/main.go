@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,22 +25,31 @@ type bench struct {
 	dir    string // temporary; configuration files
 	rounds int
 	round  time.Duration // of load on one target
+
+	samples []sample // ratios, by round
 }
 
 // section measures some rows of the table. An error is a row that says so, and
 // the others go on.
 type section struct {
 	name string
-	run  func(*bench, context.Context) ([]row, error)
+	// table is the table it is a part of, named by the Makefile's target.
+	table string
+	run   func(*bench, context.Context) ([]row, error)
 }
 
+// defaultTable is measured unless --only names something else.
+const defaultTable = "bench"
+
 var sections = []section{
-	{"proxy", (*bench).proxies},
-	{"moto", (*bench).motoLoad},
-	{"start", (*bench).firstAnswer},
-	{"pick", (*bench).picks},
-	{"allocations", (*bench).allocations},
-	{"store", (*bench).stores},
+	{"proxy", defaultTable, (*bench).proxies},
+	{"moto", defaultTable, (*bench).motoLoad},
+	{"start", defaultTable, (*bench).firstAnswer},
+	{"pick", defaultTable, (*bench).picks},
+	{"allocations", defaultTable, (*bench).allocations},
+	{"store", defaultTable, (*bench).stores},
+	{"matrix", "bench-matrix", (*bench).matrix},
+	{"scale", "bench-scale", (*bench).scale},
 }
 
 func main() {
@@ -55,7 +65,9 @@ func main() {
 func run(ctx context.Context) (err error) {
 	var b bench
 	write := flag.Bool("write", false, "write the table into docs/benchmarks.md")
-	only := flag.String("only", "", "sections to run, separated by commas (default all)")
+	only := flag.String("only", "", "sections to run, separated by commas (default all but matrix and scale)")
+	benchfmt := flag.String("benchfmt", "", "file to write the ratios of every round to, in Go's benchmark format")
+	compare := flag.String("compare", "", "with --benchfmt: file of recorded ratios; a significant loss is an error")
 	flag.StringVar(&b.binary, "binary", "bin/sagelocal", "the sagelocal to measure")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds of load; the table shows medians")
 	flag.DurationVar(&b.round, "round", 5*time.Second, "length of one load on one target, whole seconds")
@@ -75,28 +87,51 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 
-	machine := describeMachine(ctx)
+	chosen := func(s section) bool {
+		return *only == "" && s.table == defaultTable || slices.Contains(strings.Split(*only, ","), s.name)
+	}
+	for _, table := range []string{defaultTable, "bench-matrix", "bench-scale"} {
+		text, err := b.measure(ctx, table, chosen)
+		if err != nil {
+			return err
+		}
+		if fmt.Print(text); *write && text != "" {
+			if err := writeDoc("docs/benchmarks.md", table, text); err != nil {
+				return err
+			}
+		}
+	}
+	if *benchfmt == "" {
+		return nil
+	}
+	if err := writeSamples(*benchfmt, b.samples, describeMachine(ctx, "bench-record")); err != nil || *compare == "" {
+		return err
+	}
+	return compareRatios(ctx, *compare, *benchfmt)
+}
+
+// measure runs the chosen sections of one table; without any there is no text.
+func (b *bench) measure(ctx context.Context, table string, chosen func(section) bool) (string, error) {
+	machine := describeMachine(ctx, table)
 	var rows []row
 	for _, s := range sections {
-		if *only != "" && !strings.Contains(","+*only+",", ","+s.name+",") {
+		if s.table != table || !chosen(s) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "measuring %s\n", s.name)
-		measured, err := s.run(&b, ctx)
+		measured, err := s.run(b, ctx)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return "", ctx.Err()
 		}
 		rows = append(rows, measured...)
 		if err != nil {
 			rows = append(rows, row{what: s.name, ours: "not measured: " + oneLine(err.Error())})
 		}
 	}
-	text := render(rows) + "\n" + machine
-	fmt.Print(text)
-	if *write {
-		return writeDoc("docs/benchmarks.md", text)
+	if len(rows) == 0 {
+		return "", nil
 	}
-	return nil
+	return render(rows) + "\n" + machine, nil
 }
 
 func (b *bench) buildEcho(ctx context.Context) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,24 +13,22 @@ const (
 	proxyConnections = 32
 )
 
+// Headers of invocations: what a worker or a proxy wants, and what SageMaker's
+// clients send.
+var (
+	plain  = map[string]string{"Content-Type": "text/csv"}
+	signed = map[string]string{"Content-Type": "text/csv", "Authorization": authorization}
+)
+
 // proxies compares InvokeEndpoint with HAProxy and nginx in front of the same
 // worker processes, all three choosing the least busy one.
 func (b *bench) proxies(ctx context.Context) ([]row, error) {
-	daemon, err := b.startSagelocal(ctx, fmt.Sprintf("images:\n  - image: \"*\"\n    process: {command: [%q]}\n", b.echo))
+	daemon, workers, err := b.startProcesses(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer daemon.stop()
-	if err := daemon.createEndpoint(ctx, "echogo", proxyWorkers); err != nil {
-		return nil, err
-	}
-	workers, err := daemon.workers(ctx)
-	if err != nil || len(workers) != proxyWorkers {
-		return nil, errors.Join(err, fmt.Errorf("%d of %d workers", len(workers), proxyWorkers))
-	}
 
-	plain := map[string]string{"Content-Type": "text/csv"}
-	signed := map[string]string{"Content-Type": "text/csv", "Authorization": authorization}
 	body := string(requestBody)
 	ours := &target{name: "sagelocal", address: daemon.address, path: invokePath, header: signed, body: body}
 	direct := &target{name: "a worker itself", address: workers[0], path: "/invocations", header: plain, body: body}

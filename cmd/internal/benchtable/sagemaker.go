@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -79,9 +78,13 @@ func (c *client) createEndpoint(ctx context.Context, image string, instances int
 			return err
 		}
 	}
+	return c.awaitInService(ctx, endpointName)
+}
+
+func (c *client) awaitInService(ctx context.Context, name string) error {
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Microsecond) {
 		var endpoint struct{ EndpointStatus, FailureReason string }
-		if err := c.call(ctx, "DescribeEndpoint", describe, &endpoint); err != nil {
+		if err := c.call(ctx, "DescribeEndpoint", fmt.Sprintf(`{"EndpointName":%q}`, name), &endpoint); err != nil {
 			return err
 		}
 		switch {
@@ -164,4 +167,7 @@ func serve(ctx context.Context, address, program string, args ...string) (*serve
 }
 
 // requestBody is 50 bytes, a line of a CSV file as for a small tabular model.
-var requestBody = bytes.Repeat([]byte("5.1,3.5,1."), 5)
+var requestBody = []byte(csvBody(50))
+
+// csvBody is that many bytes of such lines.
+func csvBody(n int) string { return strings.Repeat("5.1,3.5,1.", n/10) }

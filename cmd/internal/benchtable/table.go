@@ -67,26 +67,29 @@ func render(rows []row) string {
 	return b.String()
 }
 
-// The table's place in the document; what stands around it is written by hand.
+// A table's place in the document; what stands around it is written by hand.
 const (
-	tableBegin = "<!-- table: written by make bench, do not edit -->\n"
+	tableBegin = "<!-- table: written by make %s, do not edit -->\n"
 	tableEnd   = "<!-- end of table -->\n"
 )
 
-func writeDoc(path, text string) error {
+// writeDoc puts the text in the place of the table that a target of the Makefile
+// measures.
+func writeDoc(path, table, text string) error {
+	begin := fmt.Sprintf(tableBegin, table)
 	doc, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("document: %w", err)
 	}
-	before, rest, ok := bytes.Cut(doc, []byte(tableBegin))
+	before, rest, ok := bytes.Cut(doc, []byte(begin))
 	if !ok {
-		return fmt.Errorf("%s has no line %q", path, strings.TrimSpace(tableBegin))
+		return fmt.Errorf("%s has no line %q", path, strings.TrimSpace(begin))
 	}
 	_, after, ok := bytes.Cut(rest, []byte(tableEnd))
 	if !ok {
 		return fmt.Errorf("%s has no line %q", path, strings.TrimSpace(tableEnd))
 	}
-	doc = slices.Concat(before, []byte(tableBegin+"\n"+text+"\n"+tableEnd), after)
+	doc = slices.Concat(before, []byte(begin+"\n"+text+"\n"+tableEnd), after)
 	if err := os.WriteFile(path, doc, 0o644); err != nil { //nolint:gosec // a document
 		return fmt.Errorf("document: %w", err)
 	}
@@ -122,6 +125,14 @@ func times(ratio float64) string {
 		return fmt.Sprintf("%.2f ×", ratio)
 	}
 	return fmt.Sprintf("%.4f ×", ratio)
+}
+
+// count is a number of things.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return strings.TrimSuffix(perSecond(float64(n)), "/s") + " " + thing
 }
 
 func milliseconds(ms float64) string {
