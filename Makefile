@@ -8,7 +8,7 @@ BOTOCORE ?= $(shell python3 -c 'import botocore, os; print(os.path.dirname(botoc
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: build run test race lint bench bench-aws-table routing-charts fuzz gen help clean
+.PHONY: build run test race lint bench bench-matrix bench-scale bench-record bench-compare benchstat bench-aws-table routing-charts fuzz gen help clean
 
 build: ## build bin/sagelocal, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/sagelocal
@@ -34,10 +34,25 @@ lint: ## gofumpt and golangci-lint v2
 bench: build bin/irisgo ## print the table of ratios that docs/benchmarks.md keeps
 	$(GO) run ./cmd/internal/benchtable
 
-bench-aws-table: build ## AWS's routing table (docs/routing.md) in the simulator
+bench-matrix: build ## the same beside HAProxy by connections and size of bodies, 2 min
+	$(GO) run ./cmd/internal/benchtable --only matrix
+
+bench-scale: build ## the same for 1,000 instances, 500 endpoints, 4,000 connections, 2 min
+	$(GO) run ./cmd/internal/benchtable --only scale
+
+bench-record: build ## measure both and record them: docs/benchmarks.md and .txt
+	$(GO) run ./cmd/internal/benchtable --only matrix,scale --write --benchfmt docs/benchmarks.txt
+
+bench-compare: build benchstat ## measure both anew; fail if a ratio is significantly worse than recorded
+	@# A measurement that fails is named and does not count as a loss.
+	$(GO) run ./cmd/internal/benchtable --only matrix,scale --benchfmt bin/benchmarks.txt --compare docs/benchmarks.txt
+
+benchstat:
+	@command -v benchstat >/dev/null || $(GO) install golang.org/x/perf/cmd/benchstat@latest
+
+bench-aws-table: build ## AWS's routing table (docs/routing.md), simulated and then live for 10 minutes
 	$(BIN) simulate --workload codegen2-7b-g5.24xlarge --repetitions 20
-	@# Live half: the same workload time-compressed against the daemon, through
-	@# `$(BIN) bench --compare RANDOM,LEAST_OUTSTANDING_REQUESTS`, goes here.
+	$(GO) run ./cmd/internal/awstable -binary $(BIN) -duration 12s
 
 routing-charts: ## draw the charts of docs/routing.md anew, about a minute
 	$(GO) run ./dataplane/routelab/sim/study -out docs/pictures
