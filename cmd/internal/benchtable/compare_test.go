@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -66,24 +64,5 @@ func TestRecordPairsRounds(t *testing.T) {
 	}
 	if want := []sample{{"a", 1, 0.5}, {"a", 3, 1.5}, {"a", 0.5, 1}}; !slices.Equal(b.samples, want) {
 		t.Errorf("samples %v, want %v", b.samples, want)
-	}
-}
-
-func TestWriteDocReplacesItsOwnTableOnly(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "doc.md")
-	place := func(name, text string) string { return fmt.Sprintf(tableBegin, name) + text + tableEnd }
-	doc := "a\n" + place("bench", "old\n") + "b\n" + place("bench-matrix", "old\n") + "c\n"
-	if err := os.WriteFile(path, []byte(doc), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeDoc(path, "bench-matrix", "new\n"); err != nil {
-		t.Fatal(err)
-	}
-	got, _ := os.ReadFile(path)
-	if want := "a\n" + place("bench", "old\n") + "b\n" + place("bench-matrix", "\nnew\n\n") + "c\n"; string(got) != want {
-		t.Errorf("document\n%s\nwant\n%s", got, want)
-	}
-	if err := writeDoc(path, "bench-scale", "new\n"); err == nil {
-		t.Error("a table without a place was written")
 	}
 }

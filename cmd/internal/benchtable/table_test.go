@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,13 +39,15 @@ func TestMedianOfEvenAndOddNumbers(t *testing.T) {
 }
 
 func TestTableReplacesTheOneInTheDocumentAndNothingElse(t *testing.T) {
+	before := "before\n" + fmt.Sprintf(tableBegin, "bench-matrix") + "another\n" + tableEnd + fmt.Sprintf(tableBegin, "bench")
+	after := tableEnd + "after\n"
 	path := filepath.Join(t.TempDir(), "doc.md")
-	if err := os.WriteFile(path, []byte("before\n"+tableBegin+"old\n"+tableEnd+"after\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(before+"old\n"+after), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	text := render([]row{{what: "µ", ours: "1"}, {what: "longer", reached: yes}})
 	for range 2 {
-		if err := writeDoc(path, text); err != nil {
+		if err := writeDoc(path, "bench", text); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,7 +55,7 @@ func TestTableReplacesTheOneInTheDocumentAndNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "before\n" + tableBegin + "\n" + text + "\n" + tableEnd + "after\n"; string(got) != want {
+	if want := before + "\n" + text + "\n" + after; string(got) != want {
 		t.Errorf("document\n%s\nwant\n%s", got, want)
 	}
 	lines := strings.Split(strings.TrimSpace(text), "\n")
@@ -64,7 +67,7 @@ func TestTableReplacesTheOneInTheDocumentAndNothingElse(t *testing.T) {
 	if err := os.WriteFile(path, []byte("no table here"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeDoc(path, text); err == nil {
+	if err := writeDoc(path, "bench", text); err == nil {
 		t.Error("a document without the table's place was overwritten")
 	}
 }
