@@ -33,7 +33,7 @@ type endpointRecord struct {
 	Scratch    int    `json:"-"`
 	Document   any
 	Digest     []byte
-	hidden     int
+	hidden     int //nolint:unused // the codec must leave it alone
 }
 
 type Retries struct{ Count int }

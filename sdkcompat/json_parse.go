@@ -105,7 +105,8 @@ var jsonLiterals = [...]struct {
 
 func (p *jsonParser) list(depth int) (any, error) {
 	start := len(p.values)
-	more, err := p.open(']')
+	var err error
+	more := p.open(']')
 	for more && err == nil {
 		var v any
 		if v, err = p.value(depth + 1); err != nil {
@@ -125,7 +126,8 @@ func (p *jsonParser) list(depth int) (any, error) {
 
 func (p *jsonParser) object(depth int) (any, error) {
 	start := len(p.members)
-	more, err := p.open('}')
+	var err error
+	more := p.open('}')
 	for more && err == nil {
 		var m Member
 		if m, err = p.member(depth); err != nil {
@@ -164,14 +166,14 @@ func (p *jsonParser) member(depth int) (Member, error) {
 }
 
 // open steps over the opening bracket and tells whether elements follow.
-func (p *jsonParser) open(closing byte) (more bool, err error) {
+func (p *jsonParser) open(closing byte) (more bool) {
 	p.at++
 	p.space()
 	if p.peek() == closing {
 		p.at++
-		return false, nil
+		return false
 	}
-	return true, nil
+	return true
 }
 
 // next steps over what follows an element: a comma or the closing bracket.

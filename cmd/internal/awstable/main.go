@@ -31,8 +31,9 @@ func main() {
 	duration := flag.Duration("duration", 8*time.Second, "length of a run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *binary, *config, *repetitions, *duration, os.Stdout); err != nil {
+	err := run(ctx, *binary, *config, *repetitions, *duration, os.Stdout)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "awstable:", err)
 		os.Exit(1)
 	}
