@@ -40,6 +40,7 @@ const (
 	// the service model allows is far smaller.
 	maxControlBytes = 4 << 20
 	maxHeaderBytes  = 32 << 10
+	writeBuffer     = 16 << 10         // a smaller answer leaves in one system call
 	readTimeout     = 60 * time.Second // for a whole request, so that a slow sender cannot stay
 	writeTimeout    = 60 * time.Second
 	idleTimeout     = 5 * time.Minute
@@ -86,6 +87,7 @@ func New(o Options) *Server {
 		},
 		ErrorHandler:          badRequest,
 		ReadBufferSize:        maxHeaderBytes,
+		WriteBufferSize:       writeBuffer,
 		MaxRequestBodySize:    maxInvokeBytes,
 		ReadTimeout:           readTimeout,
 		WriteTimeout:          writeTimeout,

@@ -117,7 +117,7 @@ func (p *httpPool) dial(ctx context.Context, deadline time.Time) (*httpConn, err
 	} else if sc, ok := conn.(syscall.Conn); ok {
 		c.raw, _ = sc.SyscallConn()
 	}
-	c.r = bufio.NewReaderSize(c.Conn, 4<<10)
+	c.r = bufio.NewReaderSize(c.Conn, inlineBody)
 	c.abort = func() { _ = c.SetDeadline(aLongTimeAgo) }
 
 	p.mu.Lock()
