@@ -30,24 +30,56 @@ var benchScope = sdkcompat.Scope{Account: "123456789012", Region: "us-east-1"}
 // at every deadline.)
 func BenchmarkInvokeEndpoint(b *testing.B) {
 	b.Run("simulated", func(b *testing.B) {
-		w, err := simulated.New(simulated.Config{}, controlplane.Shape, 1).Launch(b.Context(),
-			dataplane.Spec{Shape: dataplane.Shape{InstanceType: "ml.m5.large", VCPU: 2}})
-		if err != nil {
-			b.Fatal(err)
-		}
-		benchmarkInvoke(b, w)
+		benchmarkInvoke(b, simulatedWorker(b))
 	})
 	b.Run("http", func(b *testing.B) {
-		w, err := dataplane.StartHTTP(b.Context(), dataplane.HTTPConfig{Kind: "upstream", Address: echoServer(b)})
-		if err != nil {
-			b.Fatal(err)
-		}
-		benchmarkInvoke(b, w)
+		benchmarkInvoke(b, httpWorker(b))
 	})
 }
 
+// TestInvocationAllocatesNothing counts what BenchmarkInvokeEndpoint measures,
+// from the caller's first byte to the last one back.
+func TestInvocationAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector sync.Pool drops some of what is put into it")
+	}
+	for name, start := range map[string]func(testing.TB) dataplane.Worker{"simulated": simulatedWorker, "http": httpWorker} {
+		t.Run(name, func(t *testing.T) {
+			c, err := dialCaller(serveWorker(t, start(t)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.conn.Close()
+			if n := testing.AllocsPerRun(2000, func() {
+				if err := c.invoke(); err != nil {
+					t.Fatal(err)
+				}
+			}); n != 0 {
+				t.Errorf("%v allocations an invocation, want 0", n)
+			}
+		})
+	}
+}
+
+func simulatedWorker(t testing.TB) dataplane.Worker {
+	w, err := simulated.New(simulated.Config{}, controlplane.Shape, 1).Launch(t.Context(),
+		dataplane.Spec{Shape: dataplane.Shape{InstanceType: "ml.m5.large", VCPU: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func httpWorker(t testing.TB) dataplane.Worker {
+	w, err := dataplane.StartHTTP(t.Context(), dataplane.HTTPConfig{Kind: "upstream", Address: echoServer(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
 // echoServer is a worker that allocates nothing.
-func echoServer(b *testing.B) string {
+func echoServer(b testing.TB) string {
 	ln := loopback(b)
 	server := &fasthttp.Server{NoDefaultServerHeader: true, Handler: func(ctx *fasthttp.RequestCtx) {
 		ctx.Response.Header.SetContentTypeBytes(ctx.Request.Header.ContentType())
@@ -58,7 +90,7 @@ func echoServer(b *testing.B) string {
 	return ln.Addr().String()
 }
 
-func loopback(b *testing.B) net.Listener {
+func loopback(b testing.TB) net.Listener {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -66,7 +98,8 @@ func loopback(b *testing.B) net.Listener {
 	return ln
 }
 
-func benchmarkInvoke(b *testing.B, w dataplane.Worker) {
+// serveWorker is a daemon with one endpoint, called bench, of one instance.
+func serveWorker(b testing.TB, w dataplane.Worker) string {
 	b.Cleanup(func() { _ = w.Stop(context.Background(), time.Second) })
 	fleet := dataplane.NewFleet()
 	pool, err := dataplane.NewPool(dataplane.Routing{Strategy: dataplane.StrategyLeastOutstanding}, 1)
@@ -82,12 +115,16 @@ func benchmarkInvoke(b *testing.B, w dataplane.Worker) {
 	ln := loopback(b)
 	go func() { _ = server.Serve(ln) }()
 	b.Cleanup(func() { _ = server.Shutdown(context.Background()) })
+	return ln.Addr().String()
+}
 
+func benchmarkInvoke(b *testing.B, w dataplane.Worker) {
+	address := serveWorker(b, w)
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.SetParallelism(8)
 	b.RunParallel(func(pb *testing.PB) {
-		c, err := dialCaller(ln.Addr().String())
+		c, err := dialCaller(address)
 		if err != nil {
 			b.Error(err)
 			return
