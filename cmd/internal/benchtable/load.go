@@ -90,7 +90,7 @@ func (t *target) measure(ctx context.Context, wrk, script string, connections in
 	}
 	ctx, cancel := context.WithTimeout(ctx, d+15*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, wrk, "--threads", strconv.Itoa(wrkThreads), "--connections", strconv.Itoa(connections),
+	cmd := exec.CommandContext(ctx, wrk, "--threads", strconv.Itoa(min(wrkThreads, connections)), "--connections", strconv.Itoa(connections),
 		"--duration", fmt.Sprintf("%ds", int(d.Seconds())), "--timeout", "10s", "--script", script, "http://"+t.address+t.path)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
