@@ -72,6 +72,9 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds of load; the table shows medians")
 	flag.DurationVar(&b.round, "round", 5*time.Second, "length of one load on one target, whole seconds")
 	flag.Parse()
+	if *compare != "" && *benchfmt == "" {
+		return errors.New("--compare needs --benchfmt")
+	}
 
 	if b.dir, err = os.MkdirTemp("", "benchtable-"); err != nil {
 		return err
@@ -90,24 +93,31 @@ func run(ctx context.Context) (err error) {
 	chosen := func(s section) bool {
 		return *only == "" && s.table == defaultTable || slices.Contains(strings.Split(*only, ","), s.name)
 	}
+	all := func() error { return b.tables(ctx, chosen, *write, *benchfmt) }
+	if err := all(); err != nil || *compare == "" {
+		return err
+	}
+	return guard(ctx, *compare, *benchfmt, all)
+}
+
+// tables measures, prints and writes everything that is chosen.
+func (b *bench) tables(ctx context.Context, chosen func(section) bool, write bool, benchfmt string) error {
+	b.samples = nil
 	for _, table := range []string{defaultTable, "bench-matrix", "bench-scale"} {
 		text, err := b.measure(ctx, table, chosen)
 		if err != nil {
 			return err
 		}
-		if fmt.Print(text); *write && text != "" {
+		if fmt.Print(text); write && text != "" {
 			if err := writeDoc("docs/benchmarks.md", table, text); err != nil {
 				return err
 			}
 		}
 	}
-	if *benchfmt == "" {
+	if benchfmt == "" {
 		return nil
 	}
-	if err := writeSamples(*benchfmt, b.samples, describeMachine(ctx, "bench-record")); err != nil || *compare == "" {
-		return err
-	}
-	return compareRatios(ctx, *compare, *benchfmt)
+	return writeSamples(benchfmt, b.samples, describeMachine(ctx, "bench-record"))
 }
 
 // measure runs the chosen sections of one table; without any there is no text.
