@@ -310,7 +310,8 @@ func TestValidateRefusesLoadsThatCannotRun(t *testing.T) {
 func TestUsersDoNotHammerAServerThatIsGone(t *testing.T) {
 	gone := func(context.Context, Request) (Response, error) { return Response{}, syscall.ECONNREFUSED }
 	measure(t, Load{Users: 2, Bodies: anyBody, Duration: 10 * time.Second}, gone, func(run *Run, _ []Sample) {
-		if run.Errors["connection refused"] != 200 {
+		// At the very end of the run a user's pause ends too; either may be first.
+		if n := run.Errors["connection refused"]; n < 200 || n > 202 {
 			t.Errorf("errors %v, want 10 a second of each user", run.Errors)
 		}
 	})
