@@ -98,7 +98,8 @@ func (d *driver) closed() {
 	for i := range d.Users {
 		users.Go(func() {
 			rng := rand.New(rand.NewPCG(d.Seed, uint64(i)))
-			for d.sending.Err() == nil {
+			// When the run is canceled, requests may learn of it before sending does.
+			for d.sending.Err() == nil && d.ctx.Err() == nil {
 				due := time.Now()
 				if !d.take(due) {
 					return
