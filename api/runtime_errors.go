@@ -57,21 +57,10 @@ func modelError(status int, said string, scope sdkcompat.Scope, endpoint, contai
 		"See https://%s.console.aws.amazon.com/cloudwatch/home?region=%s#logEventViewer:group=%s in account %s for more information.",
 		kind, status, container, said, scope.Region, scope.Region, group, scope.Account)
 	return &sdkcompat.Error{
-		Code: "ModelError", Status: http.StatusFailedDependency, Message: cut(message, maxModelMessage),
+		Code: "ModelError", Status: http.StatusFailedDependency, Message: sdkcompat.Truncate(message, maxModelMessage),
 		Members: map[string]any{
 			"ErrorCode": code, "OriginalStatusCode": status, "OriginalMessage": said,
 			"LogStreamArn": "arn:aws:logs:" + scope.Region + ":" + scope.Account + ":log-group:" + group,
 		},
 	}
-}
-
-// cut shortens s to at most n bytes at a character's border.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && s[n]&0xc0 == 0x80 {
-		n--
-	}
-	return s[:n]
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 // describe adds to a record what its workers are doing now. While the endpoint
@@ -90,7 +91,7 @@ func summarize(rec *endpointRecord, v *variant, o observation) types.ProductionV
 	if status := variantStatus(rec.EndpointStatus); status != "" {
 		st := types.ProductionVariantStatus{Status: status, StartTime: &rec.TransitionTime}
 		if o.message != "" {
-			st.StatusMessage = aws.String(truncate(o.message, 1024))
+			st.StatusMessage = aws.String(sdkcompat.Truncate(o.message, 1024))
 		}
 		s.VariantStatus = []types.ProductionVariantStatus{st}
 	}
@@ -136,15 +137,4 @@ func captureSummary(c *types.DataCaptureConfig) *types.DataCaptureConfigSummary 
 		// Required by the model; AWS sends an empty one when there is no key.
 		KmsKeyId: aws.String(aws.ToString(c.KmsKeyId)),
 	}
-}
-
-// truncate cuts s to at most n bytes at a character's border.
-func truncate(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && s[n]&0xc0 == 0x80 {
-		n--
-	}
-	return s[:n]
 }

@@ -24,7 +24,7 @@ type Options struct {
 	DB    *store.DB
 	Fleet *dataplane.Fleet
 	// Launcher gives the kind of worker that the operator's rules choose for a
-	// container image, and the kind's name.
+	// container image.
 	Launcher func(image string) dataplane.Launcher
 	// ModelData answers whether a ModelDataUrl can be read.
 	ModelData *dataplane.ModelData

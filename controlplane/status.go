@@ -2,6 +2,8 @@ package controlplane
 
 import (
 	"time"
+
+	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 // nextStatus is the step that an endpoint's life takes once its instances are
@@ -87,7 +89,7 @@ func rollBack(at progress) func(*endpointRecord, time.Time) bool {
 func explain(at progress) func(*endpointRecord, time.Time) bool {
 	return func(rec *endpointRecord, _ time.Time) bool {
 		// FailureReason holds at most 1,024 characters (API model).
-		reason := truncate(failureReason(at.failed, at.variant), 1024)
+		reason := sdkcompat.Truncate(failureReason(at.failed, at.variant), 1024)
 		rec.FailureReason = &reason
 		return false
 	}
