@@ -31,7 +31,7 @@ func CheckInput(operation string, tree any) error {
 	switch tree.(type) {
 	case Object:
 	case []any:
-		return Serialization(listUnexpected)
+		return listUnexpected.Error()
 	default:
 		return malformedJSON()
 	}
@@ -83,7 +83,7 @@ func (c *checker) visit(s *shape, node any) error {
 func (c *checker) structure(s *shape, node any) error {
 	object, ok := node.(Object)
 	if !ok {
-		return wrongContainer(node, structExpected)
+		return wrongContainer(node, structureExpected)
 	}
 	for i := range s.members {
 		m := &s.members[i]
@@ -135,7 +135,7 @@ func (c *checker) list(s *shape, node any) error {
 		}
 	}
 	c.found.report(s, node, c.path, s.checkLength(n))
-	c.reportElements(s, node, "Member must satisfy constraint: [", s.element, broken)
+	c.reportElements(s, node, eachElement, s.element, broken)
 	return nil
 }
 
@@ -169,8 +169,8 @@ func (c *checker) mapping(s *shape, node any) error {
 		}
 	}
 	c.found.report(s, node, c.path, s.checkLength(n))
-	c.reportElements(s, node, "Map keys must satisfy constraint: [", s.key, brokenKey)
-	c.reportElements(s, node, "Map value must satisfy constraint: [", s.element, brokenValue)
+	c.reportElements(s, node, eachKey, s.key, brokenKey)
+	c.reportElements(s, node, eachValue, s.element, brokenValue)
 	return nil
 }
 
@@ -178,13 +178,10 @@ func (c *checker) mapping(s *shape, node any) error {
 // keys or values, get together. AWS shows the whole container and every rule
 // that the element has (aws/sagemaker-python-sdk#314,
 // aws/sagemaker-sparkml-serving-container#12).
-func (c *checker) reportElements(s *shape, node any, opening string, element *shape, broken rule) {
-	if broken == 0 || c.found.full() {
-		return
+func (c *checker) reportElements(s *shape, node any, each *Message, element *shape, broken rule) {
+	if broken != 0 && !c.found.full() {
+		c.found.value(s, node, c.path, each.Sentence(element.sentences(element.rules())))
 	}
-	c.found.value(s, node, c.path)
-	c.found.text = append(c.found.text, opening...)
-	c.found.text = append(element.appendRules(c.found.text, element.rules()), ']')
 }
 
 // member finds a structure's member by its wire name.

@@ -117,7 +117,7 @@ func (b codecBuilder) buildStruct(c *codec, t reflect.Type) error {
 	c.decode = func(node any, v reflect.Value) error {
 		object, ok := node.(Object)
 		if !ok {
-			return wrongContainer(node, structExpected)
+			return wrongContainer(node, structureExpected)
 		}
 		// Both sides are sorted by name.
 		next := 0

@@ -17,24 +17,14 @@ var (
 	objectType = reflect.TypeFor[Object]()
 )
 
-// What AWS's JSON parser says; measured on a live JSON 1.1 service built on the
-// same framework, article mistakes included.
-const (
-	listUnexpected   = "Start of list found where not expected"
-	objectUnexpected = "Start of structure or map found where not expected."
-	listExpected     = "Expected list or null"
-	mapExpected      = "Expected map or null"
-	structExpected   = "Expected null"
-)
-
 // wrongScalar answers a node that cannot become target ("a String").
 func wrongScalar(node any, target string) error {
 	kind := "STRING_VALUE"
 	switch v := node.(type) {
 	case []any:
-		return Serialization(listUnexpected)
+		return listUnexpected.Error()
 	case Object:
-		return Serialization(objectUnexpected)
+		return structureUnexpected.Error()
 	case json.Number:
 		kind = "NUMBER_VALUE"
 	case bool:
@@ -43,19 +33,19 @@ func wrongScalar(node any, target string) error {
 			kind = "TRUE_VALUE"
 		}
 	}
-	return Serialization(kind + " can not be converted to " + target)
+	return notConvertible.Error(kind, target)
 }
 
 // wrongContainer answers a node where a list, map or structure must stand;
-// expected is the text for a scalar.
-func wrongContainer(node any, expected string) error {
+// expected is what a scalar gets.
+func wrongContainer(node any, expected *Message) error {
 	switch node.(type) {
 	case []any:
-		return Serialization(listUnexpected)
+		return listUnexpected.Error()
 	case Object:
-		return Serialization(objectUnexpected)
+		return structureUnexpected.Error()
 	}
-	return Serialization(expected)
+	return expected.Error()
 }
 
 const (

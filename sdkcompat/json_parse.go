@@ -3,7 +3,6 @@ package sdkcompat
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -19,7 +18,7 @@ const (
 
 // malformedJSON has no message: the services answer anything that is not JSON
 // (also an empty body and text after the value) with the bare code.
-func malformedJSON() *Error { return Serialization("") }
+func malformedJSON() *Error { return malformedDocument.Error() }
 
 // ParseJSON reads one JSON document (RFC 8259) into a tree. Of duplicate names
 // the last wins. Every error is a SerializationException: malformed text,
@@ -27,7 +26,7 @@ func malformedJSON() *Error { return Serialization("") }
 // 100 levels of nesting.
 func ParseJSON(data []byte) (any, error) {
 	if len(data) > MaxJSONBytes {
-		return nil, Serialization("The document is longer than " + strconv.Itoa(MaxJSONBytes) + " bytes")
+		return nil, documentTooLong.Error(MaxJSONBytes)
 	}
 	if !utf8.Valid(data) {
 		return nil, malformedJSON()
@@ -77,7 +76,7 @@ func (p *jsonParser) peek() byte {
 
 func (p *jsonParser) value(depth int) (any, error) {
 	if depth > maxJSONDepth {
-		return nil, Serialization("The document is nested more than " + strconv.Itoa(maxJSONDepth) + " levels deep")
+		return nil, documentTooDeep.Error(maxJSONDepth)
 	}
 	switch c := p.peek(); {
 	case c == '{':

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // maxViolations bounds an answer to a hostile request; AWS's own bound, if it
@@ -20,50 +21,44 @@ type violations struct {
 
 func (v *violations) full() bool { return v.count >= maxViolations }
 
-// null reports a required member that is not there.
-func (v *violations) null(path []byte) {
-	v.begin("Value null", path)
-	v.text = append(v.text, "Member must not be null"...)
+func (v *violations) add(m *Message, values ...any) {
+	if v.count > 0 {
+		v.text = append(v.text, "; "...)
+	}
+	v.count++
+	v.text = m.append(v.text, values...)
 }
 
-// value opens an item; what must be true is appended to v.text after it.
-func (v *violations) value(s *shape, node any, path []byte) {
-	subject := "Value"
-	if !s.sensitive {
-		subject = "Value '" + string(appendValue(nil, s, node)) + "'"
+// null reports a required member that is not there.
+func (v *violations) null(path []byte) { v.add(violationOfNull, string(path)) }
+
+// value reports what must be true of a value.
+func (v *violations) value(s *shape, node any, path []byte, rule string) {
+	if s.sensitive {
+		v.add(violationOfSecret, string(path), rule)
+		return
 	}
-	v.begin(subject, path)
+	v.add(violation, string(appendValue(nil, s, node)), string(path), rule)
 }
 
 // report adds one item for each broken rule.
 func (v *violations) report(s *shape, node any, path []byte, broken rule) {
 	for _, r := range ruleOrder {
 		if broken&r != 0 && !v.full() {
-			v.value(s, node, path)
-			v.text = s.appendRule(v.text, r)
+			v.value(s, node, path, s.sentence(r))
 		}
 	}
 }
 
-func (v *violations) begin(subject string, path []byte) {
-	if v.count > 0 {
-		v.text = append(v.text, "; "...)
-	}
-	v.count++
-	v.text = append(append(append(v.text, subject...), " at '"...), path...)
-	v.text = append(v.text, "' failed to satisfy constraint: "...)
-}
-
 // message is the whole sentence, or "" when nothing was collected.
 func (v *violations) message() string {
-	if v.count == 0 {
+	switch v.count {
+	case 0:
 		return ""
+	case 1:
+		return violationFound.Sentence(string(v.text))
 	}
-	plural := "s"
-	if v.count == 1 {
-		plural = ""
-	}
-	return strconv.Itoa(v.count) + " validation error" + plural + " detected: " + string(v.text)
+	return violationsFound.Sentence(v.count, string(v.text))
 }
 
 // rule is one kind of constraint; a value's broken ones are a set of them.
@@ -96,43 +91,32 @@ func (s *shape) rules() (set rule) {
 	return set
 }
 
-// appendRules writes the set's rules with ", " between them.
-func (s *shape) appendRules(dst []byte, set rule) []byte {
-	first := true
+// sentences are the set's rules with ", " between them.
+func (s *shape) sentences(set rule) string {
+	var all []string
 	for _, r := range ruleOrder {
-		if set&r == 0 {
-			continue
+		if set&r != 0 {
+			all = append(all, s.sentence(r))
 		}
-		if !first {
-			dst = append(dst, ", "...)
-		}
-		first = false
-		dst = s.appendRule(dst, r)
 	}
-	return dst
+	return strings.Join(all, ", ")
 }
 
-func (s *shape) appendRule(dst []byte, r rule) []byte {
-	measure := "length"
-	if s.kind == integerShape || s.kind == floatShape {
-		measure = "value"
+func (s *shape) sentence(r rule) string {
+	number := s.kind == integerShape || s.kind == floatShape
+	switch {
+	case r == maxRule && number:
+		return maxValue.Sentence(s.max.text)
+	case r == maxRule:
+		return maxLength.Sentence(s.max.text)
+	case r == minRule && number:
+		return minValue.Sentence(s.min.text)
+	case r == minRule:
+		return minLength.Sentence(s.min.text)
+	case r == patternRule:
+		return matchesPattern.Sentence(s.pattern.text)
 	}
-	switch r {
-	case maxRule:
-		return append(append(append(append(dst, "Member must have "...), measure...), " less than or equal to "...), s.max.text...)
-	case minRule:
-		return append(append(append(append(dst, "Member must have "...), measure...), " greater than or equal to "...), s.min.text...)
-	case patternRule:
-		return append(append(dst, "Member must satisfy regular expression pattern: "...), s.pattern.text...)
-	}
-	dst = append(dst, "Member must satisfy enum value set: ["...)
-	for i, name := range s.enum {
-		if i > 0 {
-			dst = append(dst, ", "...)
-		}
-		dst = append(dst, name...)
-	}
-	return append(dst, ']')
+	return inEnum.Sentence(strings.Join(s.enum, ", "))
 }
 
 // appendValue writes a value the way Java's toString does: [a, b] for a list,
