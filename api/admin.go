@@ -163,7 +163,7 @@ func (a *admin) putResponses(r *http.Request) (any, error) {
 	}
 	var doc scriptDocument
 	if err := yaml.NewDecoder(bytes.NewReader(body), yaml.Strict()).Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
-		return nil, sdkcompat.Validation("The body is not {\"rules\": [...]}: " + yaml.FormatError(err, false, false))
+		return nil, sdkcompat.InvalidResponsesBody.Error(yaml.FormatError(err, false, false))
 	}
 	if err := a.plane.PutResponses(r.Context(), mux.Vars(r)["name"], doc.Rules); err != nil {
 		return nil, err
@@ -190,13 +190,13 @@ func (a *admin) getLogs(r *http.Request) (any, error) {
 	if tail := r.URL.Query().Get("tail"); tail != "" {
 		var err error
 		if n, err = strconv.Atoi(tail); err != nil || n < 1 || n > 10_000 {
-			return nil, sdkcompat.Validation("tail must be a number from 1 to 10000.")
+			return nil, sdkcompat.InvalidTail.Error()
 		}
 	}
 	scope := a.scope(r)
 	name := mux.Vars(r)["name"]
 	if !endpointName.MatchString(name) { // it becomes part of a path
-		return nil, sdkcompat.Validation("Invalid endpoint name " + printable(name) + ".")
+		return nil, sdkcompat.InvalidEndpointName.Error(printable(name))
 	}
 	streams, err := a.logs.Tail(dataplane.Key{Account: scope.Account, Region: scope.Region, Name: strings.ToLower(name)}, n)
 	if err != nil {

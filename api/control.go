@@ -43,7 +43,7 @@ func (c *control) serve(r *http.Request) ([]byte, error) {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return nil, sdkcompat.Serialization("The request body could not be read.")
+		return nil, sdkcompat.BodyUnreadable.Error()
 	}
 	scope := c.scopes.of([]byte(r.Header.Get("Authorization")))
 	return do(c.plane, controlplane.WithScope(r.Context(), scope), name, body)
@@ -57,10 +57,7 @@ func shown(log *slog.Logger, err error, id, what string) *sdkcompat.Error {
 		return e
 	}
 	log.Error("request failed", "request_id", id, "request", what, "error", err)
-	return &sdkcompat.Error{
-		Code: "InternalFailure", Status: http.StatusInternalServerError,
-		Message: "The request failed inside sagelocal; its log says why under request id " + id + ".",
-	}
+	return sdkcompat.RequestFailed.Error(id)
 }
 
 // errorTypeHeader is where Go and JavaScript look for the code first; boto reads

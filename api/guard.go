@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 // guard refuses what a web page could make a browser send. sagelocal listens on
@@ -19,24 +21,24 @@ type guard struct {
 	hosts []string // allowed besides addresses and localhost; lower case
 }
 
-// refuses says why a request is refused; empty when it is not.
-func (g *guard) refuses(h *fasthttp.RequestHeader) string {
+// refuses says why a request is refused; nil when it is not.
+func (g *guard) refuses(h *fasthttp.RequestHeader) *sdkcompat.Error {
 	if host := text(h.Host()); !g.allows(host) {
-		return "Host " + printable(host) + " is not allowed: use an address, localhost, or a name given with --allow-host."
+		return sdkcompat.HostRefused.Error(printable(host))
 	}
 	for name, value := range h.All() { // one pass: each Peek is a search of its own
 		switch string(name) {
 		case "Sec-Fetch-Site":
 			if site := string(value); site != "" && site != "same-origin" && site != "none" {
-				return "Cross-site requests from browsers are refused."
+				return sdkcompat.CrossSiteRefused.Error()
 			}
 		case "Origin":
 			if u, err := url.Parse(string(value)); len(value) > 0 && (err != nil || !strings.EqualFold(u.Host, text(h.Host()))) {
-				return "Requests from origin " + printable(string(value)) + " are refused."
+				return sdkcompat.OriginRefused.Error(printable(string(value)))
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 func (g *guard) allows(host string) bool {

@@ -35,8 +35,8 @@ func TestGuardRefusesWhatAWebPageCanSend(t *testing.T) {
 			if tc.header[0] != "" {
 				h.Set(tc.header[0], tc.header[1])
 			}
-			if reason := g.refuses(&h); (reason != "") != tc.refused {
-				t.Errorf("refused: %q, want %v", reason, tc.refused)
+			if e := g.refuses(&h); (e != nil) != tc.refused {
+				t.Errorf("refused: %v, want %v", e, tc.refused)
 			}
 		})
 	}

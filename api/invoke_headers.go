@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -66,18 +67,23 @@ func (h *invokeHeaders) check(endpoint []byte) error {
 	}
 	for _, refused := range &unusableHeaders {
 		if h.get(refused.header) != "" {
-			return sdkcompat.RuntimeValidation(strings.ReplaceAll(refused.message, "<name>", string(endpoint)))
+			return refused.message.Error(cmp.Or(refused.what, string(endpoint)))
 		}
 	}
 	return nil
 }
 
 // unusableHeaders name what no endpoint here can be yet, with AWS's sentence for
-// an endpoint that is not of that kind where one is known.
-var unusableHeaders = [...]struct{ header, message string }{
-	{"X-Amzn-Sagemaker-Target-Model", "Endpoint <name> is not a multi-model endpoint and does not support target model header."},
-	{"X-Amzn-Sagemaker-Target-Container-Hostname", "Endpoint <name> is not a multi-container endpoint in direct mode and does not support target container hostname header."},
-	{"X-Amzn-Sagemaker-Inference-Component", "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference components. Please remove the Inference Component Name header and try again."},
-	{"X-Amzn-Sagemaker-Session-Id", "sagelocal does not implement stateful sessions yet; docs/fidelity.md lists what it does."},
-	{"X-Amzn-Sagemaker-Enable-Explanations", "sagelocal does not implement EnableExplanations yet; docs/fidelity.md lists what it does."},
+// an endpoint that is not of that kind where one is known. The sentence is about
+// what, or about the endpoint.
+var unusableHeaders = [...]struct {
+	header  string
+	message *sdkcompat.Message
+	what    string
+}{
+	{"X-Amzn-Sagemaker-Target-Model", sdkcompat.NotMultiModel, ""},
+	{"X-Amzn-Sagemaker-Target-Container-Hostname", sdkcompat.NotMultiContainer, ""},
+	{"X-Amzn-Sagemaker-Inference-Component", sdkcompat.NoComponents, ""},
+	{"X-Amzn-Sagemaker-Session-Id", sdkcompat.NotImplemented, "stateful sessions"},
+	{"X-Amzn-Sagemaker-Enable-Explanations", sdkcompat.NotImplemented, "EnableExplanations"},
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -78,10 +77,7 @@ func lookUp(target string) (string, operation, error) {
 	if o := operations[name]; ok && o != nil {
 		return name, o, nil
 	}
-	return "", nil, &sdkcompat.Error{
-		Code: "UnknownOperationException", Status: http.StatusBadRequest,
-		Message: "sagelocal does not implement " + printable(target) + ". It implements " + strings.Join(Operations(), ", ") + ".",
-	}
+	return "", nil, sdkcompat.UnknownOperation.Error(printable(target), strings.Join(Operations(), ", "))
 }
 
 // printable keeps a caller's text from filling a log or an answer.

@@ -72,7 +72,7 @@ func (r *runtime) serve(ctx *fasthttp.RequestCtx) {
 }
 
 func unbuilt(operation string) error {
-	return sdkcompat.RuntimeValidation("sagelocal does not implement " + operation + " yet; docs/fidelity.md lists what it does.")
+	return sdkcompat.NotImplemented.Error(operation)
 }
 
 // unknownPath answers as the runtime's host does for a path that it does not

@@ -65,8 +65,8 @@ func New(o Options) *Server {
 	s := &Server{ctx: ctx, cancel: cancel}
 	s.http = &fasthttp.Server{
 		Handler: func(ctx *fasthttp.RequestCtx) {
-			if reason := guard.refuses(&ctx.Request.Header); reason != "" {
-				refuse(ctx, &sdkcompat.Error{Code: "AccessDeniedException", Message: reason, Status: http.StatusForbidden})
+			if e := guard.refuses(&ctx.Request.Header); e != nil {
+				refuse(ctx, e)
 				return
 			}
 			switch path := ctx.Path(); {
@@ -146,7 +146,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // badRequest answers what fasthttp itself refuses.
 func badRequest(ctx *fasthttp.RequestCtx, err error) {
-	e := &sdkcompat.Error{Code: "SerializationException", Message: "The request is not valid HTTP.", Status: http.StatusBadRequest}
+	e := sdkcompat.NotHTTP.Error()
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
 	switch {
@@ -154,11 +154,11 @@ func badRequest(ctx *fasthttp.RequestCtx, err error) {
 		if c, ok := ctx.Conn().(*clientConn); ok {
 			c.unread.Store(true)
 		}
-		e = &sdkcompat.Error{Code: "RequestEntityTooLargeException", Message: "The request body is larger than is allowed.", Status: http.StatusRequestEntityTooLarge}
+		e = sdkcompat.BodyTooLarge.Error()
 	case errors.As(err, &small):
-		e = &sdkcompat.Error{Code: "RequestHeaderFieldsTooLarge", Message: fmt.Sprintf("The request headers are larger than %d bytes.", maxHeaderBytes), Status: http.StatusRequestHeaderFieldsTooLarge}
+		e = sdkcompat.HeadersTooLarge.Error(maxHeaderBytes)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		e = &sdkcompat.Error{Code: "RequestTimeout", Message: "The request did not arrive in time.", Status: http.StatusRequestTimeout}
+		e = sdkcompat.RequestTimedOut.Error()
 	}
 	refuse(ctx, e)
 }

@@ -80,7 +80,7 @@ func list[T any](p *Plane, ctx context.Context, table *store.Table[T], r listReq
 	err := p.DB.View(func(tx *store.Tx) error {
 		items, next, err := table.List(tx, store.Scope(scopeOf(ctx)), q)
 		if errors.Is(err, store.ErrBadToken) {
-			return sdkcompat.Validation("Invalid pagination token.")
+			return sdkcompat.InvalidPaginationToken.Error()
 		}
 		page.items = items
 		if next != "" {

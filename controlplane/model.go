@@ -3,7 +3,6 @@ package controlplane
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -57,18 +56,18 @@ func (p *Plane) CreateModel(ctx context.Context, in *sagemaker.CreateModelInput)
 func (p *Plane) checkContainers(in *sagemaker.CreateModelInput) error {
 	switch {
 	case in.PrimaryContainer != nil && len(in.Containers) > 0:
-		return sdkcompat.Validation("Only one of PrimaryContainer and Containers can be specified.")
+		return sdkcompat.ContainersTwice.Error()
 	case in.PrimaryContainer == nil && len(in.Containers) == 0:
-		return sdkcompat.Validation("Either PrimaryContainer or Containers must be specified.")
+		return sdkcompat.ContainersMissing.Error()
 	}
 	hosts := map[string]bool{}
 	for _, c := range containersOf(in.PrimaryContainer, in.Containers) {
 		if c.Image == nil && c.ModelPackageName == nil {
-			return sdkcompat.Validation("A container definition must specify Image or ModelPackageName.")
+			return sdkcompat.ImageMissing.Error()
 		}
 		if host := aws.ToString(c.ContainerHostname); host != "" {
 			if hosts[host] {
-				return sdkcompat.Validation(fmt.Sprintf("ContainerHostname %q is not unique within the model.", host))
+				return sdkcompat.HostnameNotUnique.Error(host)
 			}
 			hosts[host] = true
 		}
@@ -85,10 +84,7 @@ func (p *Plane) checkModelData(c types.ContainerDefinition) error {
 		return nil
 	}
 	if err := p.ModelData.Stat(url); err != nil {
-		return sdkcompat.Validation(fmt.Sprintf("Could not access model data at %s. "+
-			"Please ensure that the role exists and that its trust relationship policy allows the action \"sts:AssumeRole\" "+
-			"for the service principal \"sagemaker.amazonaws.com\". Also ensure that the role has \"s3:GetObject\" permissions "+
-			"and that the object is located in the region of the endpoint (%v).", url, err))
+		return sdkcompat.ModelDataUnreadable.Error(url, err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package controlplane
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -65,7 +64,7 @@ func (p *Plane) ListTags(ctx context.Context, in *sagemaker.ListTagsInput) (*sag
 		first := 0
 		if in.NextToken != nil {
 			if first, err = strconv.Atoi(*in.NextToken); err != nil || first < 0 || first > len(all) {
-				return sdkcompat.Validation("Invalid pagination token.")
+				return sdkcompat.InvalidPaginationToken.Error()
 			}
 		}
 		last := min(first+max(int(aws.ToInt32(in.MaxResults)), listTagsFloor), len(all))
@@ -103,10 +102,10 @@ func (p *Plane) DeleteTags(ctx context.Context, in *sagemaker.DeleteTagsInput) (
 func taggable(tx *store.Tx, caller sdkcompat.Scope, arn string) (sdkcompat.Scope, error) {
 	scope, resource, name, ok := sdkcompat.ParseARN(arn)
 	if !ok {
-		return scope, sdkcompat.Validation(fmt.Sprintf("Invalid resource ARN %q.", arn))
+		return scope, sdkcompat.InvalidResourceARN.Error(arn)
 	}
 	if scope != caller {
-		return scope, sdkcompat.Validation(fmt.Sprintf("Could not find resource %q in account %s and region %s.", arn, caller.Account, caller.Region))
+		return scope, sdkcompat.ResourceElsewhere.Error(arn, caller.Account, caller.Region)
 	}
 	var err error
 	switch resource {
@@ -117,7 +116,7 @@ func taggable(tx *store.Tx, caller sdkcompat.Scope, arn string) (sdkcompat.Scope
 	case sdkcompat.EndpointResource:
 		_, err = getEndpoint(tx, scope, name)
 	default:
-		err = sdkcompat.Validation(fmt.Sprintf("Could not find resource %q: sagelocal keeps tags of models, endpoint configurations and endpoints.", arn))
+		err = sdkcompat.ResourceUntagged.Error(arn)
 	}
 	return scope, err
 }
@@ -150,7 +149,7 @@ func putTags(tx *store.Tx, scope sdkcompat.Scope, arn string, add []types.Tag) e
 		}
 	}
 	if len(all) > maxTags {
-		return sdkcompat.Validation(fmt.Sprintf("Resource %q cannot have more than %d tags.", arn, maxTags))
+		return sdkcompat.TooManyTags.Error(arn, maxTags)
 	}
 	return tags.Put(tx, store.Scope(scope), id(arn), &tagsRecord{all})
 }

@@ -120,7 +120,7 @@ var (
 	HostRefused      = message(accessDenied, Chosen, "Host {host} is not allowed: use an address, localhost, or a name given with --allow-host.", "")
 	CrossSiteRefused = message(accessDenied, Chosen, "Cross-site requests from browsers are refused.", "")
 	OriginRefused    = message(accessDenied, Chosen, "Requests from origin {origin} are refused.", "")
-	Failed           = message("InternalFailure", Chosen, "The request failed inside sagelocal; its log says why under request id {id}.", "the code is documented")
+	RequestFailed    = message("InternalFailure", Chosen, "The request failed inside sagelocal; its log says why under request id {id}.", "the code is documented")
 )
 
 // sagelocal's own routes.
