@@ -59,6 +59,8 @@ func TestFidelitySaysOfEveryMemberWhatItDoes(t *testing.T) {
 		sagemaker.CreateEndpointConfigInput{},
 		types.ProductionVariant{},
 		sagemaker.CreateEndpointInput{},
+		sagemaker.UpdateEndpointInput{},
+		types.DeploymentConfig{},
 		sagemaker.UpdateEndpointWeightsAndCapacitiesInput{},
 		sagemakerruntime.InvokeEndpointInput{},
 	} {

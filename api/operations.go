@@ -31,6 +31,7 @@ var operations = map[string]operation{
 	"ListEndpoints":                      op((*controlplane.Plane).ListEndpoints),
 	"ListModels":                         op((*controlplane.Plane).ListModels),
 	"ListTags":                           op((*controlplane.Plane).ListTags),
+	"UpdateEndpoint":                     op((*controlplane.Plane).UpdateEndpoint),
 	"UpdateEndpointWeightsAndCapacities": op((*controlplane.Plane).UpdateEndpointWeightsAndCapacities),
 }
 

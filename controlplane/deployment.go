@@ -16,8 +16,16 @@ import (
 // when an endpoint took them over. Deleting either later changes nothing for the
 // endpoint, not even when the daemon restarts.
 type deployment struct {
+	// ID is the endpoint's generation when it took the configuration over. It
+	// tells the fleets of an update apart.
+	ID         int64
 	ConfigName string
 	Variants   []variant
+
+	Async     *types.AsyncInferenceConfig
+	Capture   *types.DataCaptureConfig
+	Explainer *types.ExplainerConfig
+	Metrics   *types.MetricsConfig
 }
 
 // variant is one production variant's desired state.
@@ -60,8 +68,12 @@ func (d *deployment) variant(name string) *variant {
 // newDeployment resolves a configuration. It refuses, and says so, what
 // sagelocal cannot host yet, so that no endpoint is InService with nothing or
 // with the wrong thing behind it.
-func newDeployment(tx *store.Tx, scope sdkcompat.Scope, config *endpointConfigRecord) (deployment, error) {
-	d := deployment{ConfigName: *config.EndpointConfigName}
+func newDeployment(tx *store.Tx, scope sdkcompat.Scope, config *endpointConfigRecord, generation int64) (deployment, error) {
+	d := deployment{
+		ID: generation, ConfigName: *config.EndpointConfigName,
+		Async: config.AsyncInferenceConfig, Capture: config.DataCaptureConfig,
+		Explainer: config.ExplainerConfig, Metrics: config.MetricsConfig,
+	}
 	if len(config.ShadowProductionVariants) > 0 {
 		return d, notBuilt("ShadowProductionVariants")
 	}

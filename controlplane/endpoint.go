@@ -23,6 +23,8 @@ const (
 	statusRollingBack    = types.EndpointStatusRollingBack
 	statusDeleting       = types.EndpointStatusDeleting
 	statusFailed         = types.EndpointStatusFailed
+
+	statusUpdateRollbackFailed = types.EndpointStatusUpdateRollbackFailed
 )
 
 // endpointRecord is an endpoint as stored. What its workers are doing at this
@@ -36,7 +38,11 @@ type endpointRecord struct {
 	// writes a status only for the generation that it has worked on.
 	Generation     int64
 	TransitionTime time.Time // of EndpointStatus
-	Deployment     deployment
+	// Deployment is the one in force, Update the UpdateEndpoint under way, and
+	// Leftover what a rollback that failed left of a newer deployment.
+	Deployment deployment
+	Update     *rollout
+	Leftover   *deployment
 	// Served is true once the endpoint was InService: the runtime knows it.
 	Served bool
 	// Responses is the script that the admin route set, as JSON; empty means
@@ -49,6 +55,25 @@ var endpoints = newTable[endpointRecord]("endpoints",
 	index[endpointRecord](byCreation, func(r *endpointRecord) []byte { return store.TimeKey(*r.CreationTime) }),
 	index[endpointRecord](byStatus, func(r *endpointRecord) []byte { return store.StringKey(string(r.EndpointStatus)) }),
 )
+
+// take puts a deployment into force, with what of its configuration
+// DescribeEndpoint shows.
+func (r *endpointRecord) take(d deployment) {
+	r.Deployment = d
+	r.EndpointConfigName = &d.ConfigName
+	r.AsyncInferenceConfig, r.ExplainerConfig, r.MetricsConfig = d.Async, d.Explainer, d.Metrics
+	r.DataCaptureConfig = captureSummary(d.Capture)
+}
+
+// deployment finds one of the endpoint's deployments by its ID.
+func (r *endpointRecord) deployment(id int64) *deployment {
+	for _, f := range r.fleets() {
+		if f.ID == id {
+			return f.deployment
+		}
+	}
+	return nil
+}
 
 // enter moves the endpoint to a status.
 func (r *endpointRecord) enter(status types.EndpointStatus, now time.Time) {
@@ -72,20 +97,17 @@ func (p *Plane) CreateEndpoint(ctx context.Context, in *sagemaker.CreateEndpoint
 		if err != nil {
 			return err
 		}
-		d, err := newDeployment(tx, scope, config)
+		rec := &endpointRecord{UID: uuid.NewString(), Generation: 1}
+		d, err := newDeployment(tx, scope, config, rec.Generation)
 		if err != nil {
 			return err
 		}
 		if err := putTags(tx, scope, arn, in.Tags); err != nil {
 			return err
 		}
-		rec := &endpointRecord{UID: uuid.NewString(), Generation: 1, Deployment: d}
-		rec.EndpointName, rec.EndpointArn, rec.EndpointConfigName = in.EndpointName, &arn, config.EndpointConfigName
-		rec.CreationTime = &tx.Now
+		rec.take(d)
+		rec.EndpointName, rec.EndpointArn, rec.CreationTime = in.EndpointName, &arn, &tx.Now
 		rec.LastDeploymentConfig = in.DeploymentConfig
-		rec.AsyncInferenceConfig, rec.ExplainerConfig = config.AsyncInferenceConfig, config.ExplainerConfig
-		rec.MetricsConfig = config.MetricsConfig
-		rec.DataCaptureConfig = captureSummary(config.DataCaptureConfig)
 		rec.enter(statusCreating, tx.Now)
 		tx.OnCommit(func() { p.wake(endpointKey(scope, name)) })
 		return endpoints.Put(tx, store.Scope(scope), id(name), rec)
@@ -144,7 +166,7 @@ func (p *Plane) DeleteEndpoint(ctx context.Context, in *sagemaker.DeleteEndpoint
 		if err != nil {
 			return err
 		}
-		if rec.EndpointStatus != statusFailed && rec.busy() {
+		if rec.EndpointStatus != statusFailed && rec.EndpointStatus != statusUpdateRollbackFailed && rec.busy() {
 			return inProgress(rec)
 		}
 		rec.Generation++

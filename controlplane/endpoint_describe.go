@@ -1,6 +1,8 @@
 package controlplane
 
 import (
+	"time"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
@@ -9,32 +11,43 @@ import (
 	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
-// describe adds to a record what its workers are doing now. While the endpoint
-// is being created its variants stand in PendingDeploymentSummary, afterwards in
-// ProductionVariants (API_DescribeEndpoint).
+// describe adds to a record what its workers are doing now. The variants of a
+// deployment under way, be it the first or an update, stand in
+// PendingDeploymentSummary, those in force in ProductionVariants
+// (API_DescribeEndpoint).
 func (p *Plane) describe(key dataplane.Key, rec *endpointRecord) *sagemaker.DescribeEndpointOutput {
 	out := rec.DescribeEndpointOutput
 	live := p.observe(key)
-	if rec.EndpointStatus == statusCreating {
-		pending := &types.PendingDeploymentSummary{
-			EndpointConfigName: &rec.Deployment.ConfigName, StartTime: &rec.TransitionTime,
-		}
-		for i := range rec.Deployment.Variants {
-			v := &rec.Deployment.Variants[i]
-			s := summarize(rec, v, live[v.name()])
-			pending.ProductionVariants = append(pending.ProductionVariants, pendingSummary(v, s))
-		}
-		out.PendingDeploymentSummary = pending
-		return &out
+	switch u := rec.Update; {
+	case rec.EndpointStatus == statusCreating:
+		status := &variantStatus{types.VariantStatusCreating, rec.TransitionTime}
+		out.PendingDeploymentSummary = pendingDeployment(rec, &rec.Deployment, rec.TransitionTime, status, live)
+	case u != nil && rec.EndpointStatus == statusUpdating:
+		out.PendingDeploymentSummary = pendingDeployment(rec, &u.Target, u.Started, u.pendingStatus(), live)
 	}
 	if !rec.Served {
 		return &out
 	}
+	status := rec.variantStatus()
 	for i := range rec.Deployment.Variants {
 		v := &rec.Deployment.Variants[i]
-		out.ProductionVariants = append(out.ProductionVariants, summarize(rec, v, live[v.name()]))
+		o := live[group{rec.Deployment.ID, v.name()}]
+		if rec.Leftover != nil {
+			o.inService += live[group{rec.Leftover.ID, v.name()}].inService
+		}
+		out.ProductionVariants = append(out.ProductionVariants, summarize(rec, v, status, o))
 	}
 	return &out
+}
+
+func pendingDeployment(rec *endpointRecord, d *deployment, started time.Time, status *variantStatus, live map[group]observation) *types.PendingDeploymentSummary {
+	pending := &types.PendingDeploymentSummary{EndpointConfigName: &d.ConfigName, StartTime: &started}
+	for i := range d.Variants {
+		v := &d.Variants[i]
+		s := summarize(rec, v, status, live[group{d.ID, v.name()}])
+		pending.ProductionVariants = append(pending.ProductionVariants, pendingSummary(v, s))
+	}
+	return pending
 }
 
 // observation is what the fleet knows of one variant.
@@ -43,8 +56,8 @@ type observation struct {
 	message   string
 }
 
-func (p *Plane) observe(key dataplane.Key) map[string]observation {
-	live := map[string]observation{}
+func (p *Plane) observe(key dataplane.Key) map[group]observation {
+	live := map[group]observation{}
 	e := p.Fleet.Lookup(key)
 	if e == nil {
 		return live
@@ -56,12 +69,12 @@ func (p *Plane) observe(key dataplane.Key) map[string]observation {
 				o.inService++
 			}
 		}
-		live[v.Name] = o
+		live[group{v.Deployment, v.Name}] = o
 	}
 	return live
 }
 
-func summarize(rec *endpointRecord, v *variant, o observation) types.ProductionVariantSummary {
+func summarize(rec *endpointRecord, v *variant, status *variantStatus, o observation) types.ProductionVariantSummary {
 	s := types.ProductionVariantSummary{
 		VariantName:                 v.Config.VariantName,
 		AcceleratorPartitionLayouts: v.Config.AcceleratorPartitionLayouts,
@@ -88,8 +101,8 @@ func summarize(rec *endpointRecord, v *variant, o observation) types.ProductionV
 			s.InstancePools = append(s.InstancePools, types.InstancePoolSummary{InstanceType: pool.InstanceType, CurrentInstanceCount: &n})
 		}
 	}
-	if status := variantStatus(rec.EndpointStatus); status != "" {
-		st := types.ProductionVariantStatus{Status: status, StartTime: &rec.TransitionTime}
+	if status != nil {
+		st := types.ProductionVariantStatus{Status: status.status, StartTime: &status.since}
 		if o.message != "" {
 			st.StatusMessage = aws.String(sdkcompat.Truncate(o.message, 1024))
 		}
@@ -98,17 +111,40 @@ func summarize(rec *endpointRecord, v *variant, o observation) types.ProductionV
 	return s
 }
 
-// variantStatus is empty while nothing is under way.
-func variantStatus(s types.EndpointStatus) types.VariantStatus {
-	switch s {
-	case statusCreating:
-		return types.VariantStatusCreating
-	case statusUpdating, statusRollingBack, statusSystemUpdating:
-		return types.VariantStatusUpdating
+// variantStatus is what is under way with a variant, and since when.
+type variantStatus struct {
+	status types.VariantStatus
+	since  time.Time
+}
+
+// variantStatus of the deployment in force; nil while nothing is under way.
+func (r *endpointRecord) variantStatus() *variantStatus {
+	switch r.EndpointStatus {
+	case statusUpdating:
+		if u := r.Update; u != nil && u.Stage == draining {
+			return &variantStatus{types.VariantStatusDeleting, u.Since}
+		}
+		return &variantStatus{types.VariantStatusUpdating, r.TransitionTime}
+	case statusRollingBack, statusSystemUpdating:
+		return &variantStatus{types.VariantStatusUpdating, r.TransitionTime}
 	case statusDeleting:
-		return types.VariantStatusDeleting
+		return &variantStatus{types.VariantStatusDeleting, r.TransitionTime}
 	}
-	return ""
+	return nil
+}
+
+// pendingStatus of the variants of an update's new deployment; nil once they
+// have all the traffic and only the old ones are still there.
+func (u *rollout) pendingStatus() *variantStatus {
+	switch u.Stage {
+	case provisioning:
+		return &variantStatus{types.VariantStatusCreating, u.Since}
+	case activating:
+		return &variantStatus{types.VariantStatusActivatingTraffic, u.Since}
+	case baking:
+		return &variantStatus{types.VariantStatusBaking, u.Since}
+	}
+	return nil
 }
 
 // pendingSummary has the instance type, which ProductionVariantSummary lacks.

@@ -24,6 +24,9 @@ func giveUp(s slotState) bool {
 	return s.failures >= maxStarts
 }
 
+// reason is failureReason of a failure.
+func (f failure) reason() string { return failureReason(f.err, f.variant) }
+
 // failureReason is AWS's sentence for why an instance of a variant could not be
 // had. What the worker printed is in its log and in the daemon's.
 func failureReason(err error, variant string) string {

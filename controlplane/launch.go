@@ -35,28 +35,37 @@ const (
 	shutdownGrace = 20 * time.Second
 )
 
-// makePools gives every variant its pool, once.
+// makePools gives every variant of every deployment its pool, once.
 func (r *reconciler) makePools(rec *endpointRecord) error {
-	for i := range rec.Deployment.Variants {
-		v := &rec.Deployment.Variants[i]
-		if r.pools[v.name()] != nil {
-			continue
-		}
-		var routing dataplane.Routing
-		if c := v.Config.RoutingConfig; c != nil {
-			routing.Strategy = string(c.RoutingStrategy)
-			if pa := c.PrefixAwareRoutingConfig; pa != nil {
-				routing.PrefixLength = int(aws.ToInt32(pa.PrefixLength))
-				routing.ConcurrencyThreshold = int(aws.ToInt32(pa.ConcurrencyThreshold))
+	for _, f := range rec.fleets() {
+		for i := range f.Variants {
+			v := &f.Variants[i]
+			g := group{f.ID, v.name()}
+			if r.pools[g] != nil {
+				continue
 			}
+			pool, err := dataplane.NewPool(v.routing(), r.seed(v.name()))
+			if err != nil {
+				return fmt.Errorf("variant %s: %w", v.name(), err)
+			}
+			r.pools[g] = pool
 		}
-		pool, err := dataplane.NewPool(routing, r.seed(v.name()))
-		if err != nil {
-			return fmt.Errorf("variant %s: %w", v.name(), err)
-		}
-		r.pools[v.name()] = pool
 	}
 	return nil
+}
+
+// routing is the variant's RoutingConfig in the data plane's words.
+func (v *variant) routing() (routing dataplane.Routing) {
+	c := v.Config.RoutingConfig
+	if c == nil {
+		return routing
+	}
+	routing.Strategy = string(c.RoutingStrategy)
+	if pa := c.PrefixAwareRoutingConfig; pa != nil {
+		routing.PrefixLength = int(aws.ToInt32(pa.PrefixLength))
+		routing.ConcurrencyThreshold = int(aws.ToInt32(pa.ConcurrencyThreshold))
+	}
+	return routing
 }
 
 // seed derives a source of randomness from the daemon's seed and what it is for.
@@ -68,7 +77,7 @@ func (r *reconciler) seed(purpose ...any) uint64 {
 
 // launch puts a new instance into a slot.
 func (r *reconciler) launch(ctx context.Context, rec *endpointRecord, key slotKey) {
-	v := rec.Deployment.variant(key.variant)
+	v := rec.deployment(key.deployment).variant(key.variant)
 	s := r.slots[key]
 	if s == nil {
 		s = new(slot)
@@ -77,7 +86,7 @@ func (r *reconciler) launch(ctx context.Context, rec *endpointRecord, key slotKe
 	// The instance outlives ctx by the time that it takes to stop in order.
 	lifetime, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.phase, s.cancel = starting, cancel
-	s.instance = dataplane.NewInstance(r.pools[key.variant], instanceID(), v.instanceType(), key.ordinal, time.Now())
+	s.instance = dataplane.NewInstance(r.pools[key.group], instanceID(), v.instanceType(), key.ordinal, time.Now())
 	spec := dataplane.Spec{
 		Key: r.key, Variant: key.variant, InstanceID: s.instance.ID,
 		Container: dataplane.Container{
@@ -184,26 +193,16 @@ func instanceID() string {
 }
 
 // publish makes the present instances and weights what the data plane sees.
-func (r *reconciler) publish(rec *endpointRecord) {
+func (r *reconciler) publish(rec *endpointRecord, want map[group]int) {
 	s := &dataplane.Snapshot{Status: string(rec.EndpointStatus), Serving: rec.Served && rec.EndpointStatus != statusDeleting}
-	for i := range rec.Deployment.Variants {
-		v := &rec.Deployment.Variants[i]
-		pv := dataplane.Variant{
-			Name: v.name(), Weight: float64(v.CurrentWeight), Pool: r.pools[v.name()], Container: "primary",
+	weights := rec.traffic(func(g group) int { return r.serving(g, want[g]) })
+	for _, f := range rec.fleets() {
+		for i := range f.Variants {
+			g := group{f.ID, f.Variants[i].name()}
+			v := r.observeGroup(g)
+			v.Weight = weights[g]
+			s.Variants = append(s.Variants, v)
 		}
-		for key, s := range r.slots {
-			if key.variant != v.name() {
-				continue
-			}
-			if s.instance != nil {
-				pv.Instances = append(pv.Instances, s.instance)
-			}
-			if s.err != nil && s.phase != serving {
-				pv.Message = fmt.Sprintf("Instance %d failed %d times: %v", key.ordinal+1, s.failures, s.err)
-			}
-		}
-		slices.SortFunc(pv.Instances, func(a, b *dataplane.Instance) int { return a.Slot - b.Slot })
-		s.Variants = append(s.Variants, pv)
 	}
 	if e := r.plane.Fleet.Publish(r.key, s, r.seed("variants")); e.Responses() == nil {
 		if script, err := r.plane.script(rec); err != nil {
@@ -212,4 +211,32 @@ func (r *reconciler) publish(rec *endpointRecord) {
 			e.SetResponses(script)
 		}
 	}
+}
+
+// serving is how many of a group's wanted instances serve.
+func (r *reconciler) serving(g group, want int) (n int) {
+	for key, s := range r.slots {
+		if key.group == g && key.ordinal < want && s.phase == serving {
+			n++
+		}
+	}
+	return n
+}
+
+// observeGroup is a group as the data plane sees it, but for its weight.
+func (r *reconciler) observeGroup(g group) dataplane.Variant {
+	v := dataplane.Variant{Name: g.variant, Deployment: g.deployment, Pool: r.pools[g], Container: "primary"}
+	for key, s := range r.slots {
+		if key.group != g {
+			continue
+		}
+		if s.instance != nil {
+			v.Instances = append(v.Instances, s.instance)
+		}
+		if s.err != nil && s.phase != serving {
+			v.Message = fmt.Sprintf("Instance %d failed %d times: %v", key.ordinal+1, s.failures, s.err)
+		}
+	}
+	slices.SortFunc(v.Instances, func(a, b *dataplane.Instance) int { return a.Slot - b.Slot })
+	return v
 }

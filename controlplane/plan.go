@@ -7,15 +7,26 @@ import (
 	"time"
 )
 
-// slotKey names one of the instances that a variant should have: "instance 2 of
+// group names the instances of one variant in one deployment. While an update is
+// under way a variant has two groups.
+type group struct {
+	deployment int64
+	variant    string
+}
+
+func (g group) compare(other group) int {
+	return cmp.Or(cmp.Compare(g.deployment, other.deployment), cmp.Compare(g.variant, other.variant))
+}
+
+// slotKey names one of the instances that a group should have: "instance 2 of
 // AllTraffic". Instances that follow each other in a slot have different ids.
 type slotKey struct {
-	variant string
+	group
 	ordinal int
 }
 
 func (k slotKey) compare(other slotKey) int {
-	return cmp.Or(cmp.Compare(k.variant, other.variant), cmp.Compare(k.ordinal, other.ordinal))
+	return cmp.Or(k.group.compare(other.group), cmp.Compare(k.ordinal, other.ordinal))
 }
 
 // phase is where the present instance of a slot stands.
@@ -44,26 +55,24 @@ type actions struct {
 
 // plan decides what to start and what to stop. Scale-in takes the highest
 // slots. A vacant slot is filled when its back-off is over.
-func plan(want map[string]int, have map[slotKey]slotState, now time.Time) actions {
+func plan(want map[group]int, have map[slotKey]slotState, now time.Time) actions {
 	var a actions
-	for _, variant := range slices.Sorted(maps.Keys(want)) {
-		for ordinal := range want[variant] {
-			key := slotKey{variant, ordinal}
+	for _, g := range slices.SortedFunc(maps.Keys(want), group.compare) {
+		for ordinal := range want[g] {
+			key := slotKey{g, ordinal}
 			s := have[key]
 			if s.phase != vacantSlot {
 				continue
 			}
 			if due := s.retryAt.Sub(now); due > 0 {
-				if a.wait == 0 || due < a.wait {
-					a.wait = due
-				}
+				a.wait = sooner(a.wait, due)
 				continue
 			}
 			a.launch = append(a.launch, key)
 		}
 	}
 	for key, s := range have {
-		if key.ordinal >= want[key.variant] && (s.phase == starting || s.phase == serving) {
+		if key.ordinal >= want[key.group] && (s.phase == starting || s.phase == serving) {
 			a.stop = append(a.stop, key)
 		}
 	}
@@ -71,34 +80,73 @@ func plan(want map[string]int, have map[slotKey]slotState, now time.Time) action
 	return a
 }
 
+// sooner is the shorter of two waits, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
 // progress compares what is wanted with what is there.
 type progress struct {
-	reached bool  // every wanted instance serves, and there are no others
-	empty   bool  // there are no instances at all
-	failed  error // a wanted instance cannot be had; nil while there is hope
+	reached bool // every wanted instance serves, and there are no others
+	empty   bool // there are no instances at all
+	// failure is the first of those of the fleets.
+	failure
+	fleets map[int64]fleetProgress // by deployment
+}
+
+// failure says that a wanted instance cannot be had; its err is nil while there
+// is hope.
+type failure struct {
+	err     error
 	variant string
 }
 
-func measure(want map[string]int, have map[slotKey]slotState) progress {
-	p := progress{reached: true, empty: true}
+// fleetProgress is the progress of one deployment.
+type fleetProgress struct {
+	reached bool // every wanted instance serves
+	surplus bool // there are instances that are not wanted
+	failure
+	serving map[string]int // instances by variant, wanted or not
+}
+
+func measure(want map[group]int, have map[slotKey]slotState) progress {
+	p := progress{reached: true, empty: true, fleets: map[int64]fleetProgress{}}
+	fleet := func(id int64) fleetProgress {
+		if f, ok := p.fleets[id]; ok {
+			return f
+		}
+		return fleetProgress{reached: true, serving: map[string]int{}}
+	}
 	for _, key := range slices.SortedFunc(maps.Keys(have), slotKey.compare) {
-		s := have[key]
+		s, f := have[key], fleet(key.deployment)
+		wanted := key.ordinal < want[key.group]
 		if s.phase != vacantSlot {
 			p.empty = false
+			f.surplus = f.surplus || !wanted
 		}
-		wanted := key.ordinal < want[key.variant]
-		if !wanted && s.phase != vacantSlot {
-			p.reached = false
+		if s.phase == serving {
+			f.serving[key.variant]++
 		}
-		if wanted && s.phase == vacantSlot && p.failed == nil && giveUp(s) {
-			p.failed, p.variant = s.err, key.variant
+		if wanted && s.phase == vacantSlot && f.err == nil && giveUp(s) {
+			f.failure = failure{s.err, key.variant}
 		}
+		p.fleets[key.deployment] = f
 	}
-	for variant, n := range want {
+	for g, n := range want {
+		f := fleet(g.deployment)
 		for ordinal := range n {
-			if have[slotKey{variant, ordinal}].phase != serving {
-				p.reached = false
-			}
+			f.reached = f.reached && have[slotKey{g, ordinal}].phase == serving
+		}
+		p.fleets[g.deployment] = f
+	}
+	for _, id := range slices.Sorted(maps.Keys(p.fleets)) {
+		f := p.fleets[id]
+		p.reached = p.reached && f.reached && !f.surplus
+		if p.err == nil {
+			p.failure = f.failure
 		}
 	}
 	return p

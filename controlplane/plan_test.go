@@ -12,35 +12,40 @@ import (
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// in is a group of deployment 1.
+func in(variant string) group { return group{1, variant} }
+
+func slotIn(variant string, ordinal int) slotKey { return slotKey{in(variant), ordinal} }
+
 func slotsOf(variant string, phases ...phase) map[slotKey]slotState {
 	have := map[slotKey]slotState{}
 	for i, p := range phases {
-		have[slotKey{variant, i}] = slotState{phase: p}
+		have[slotIn(variant, i)] = slotState{phase: p}
 	}
 	return have
 }
 
 func TestPlan(t *testing.T) {
 	backingOff := slotsOf("a", serving, vacantSlot, vacantSlot)
-	backingOff[slotKey{"a", 1}] = slotState{failures: 2, retryAt: epoch.Add(2 * time.Second)}
-	backingOff[slotKey{"a", 2}] = slotState{failures: 1, retryAt: epoch.Add(time.Second)}
+	backingOff[slotIn("a", 1)] = slotState{failures: 2, retryAt: epoch.Add(2 * time.Second)}
+	backingOff[slotIn("a", 2)] = slotState{failures: 1, retryAt: epoch.Add(time.Second)}
 	due := slotsOf("a", vacantSlot)
-	due[slotKey{"a", 0}] = slotState{failures: 1, retryAt: epoch}
+	due[slotIn("a", 0)] = slotState{failures: 1, retryAt: epoch}
 	for _, tc := range []struct {
 		name string
-		want map[string]int
+		want map[group]int
 		have map[slotKey]slotState
 		do   actions
 	}{
-		{"a new endpoint starts everything", map[string]int{"b": 1, "a": 2}, nil, actions{launch: []slotKey{{"a", 0}, {"a", 1}, {"b", 0}}}},
-		{"nothing to do", map[string]int{"a": 2}, slotsOf("a", serving, starting), actions{}},
-		{"scale-out starts the next slots", map[string]int{"a": 3}, slotsOf("a", serving), actions{launch: []slotKey{{"a", 1}, {"a", 2}}}},
-		{"scale-in stops the highest slots", map[string]int{"a": 1}, slotsOf("a", serving, serving, starting), actions{stop: []slotKey{{"a", 1}, {"a", 2}}}},
-		{"what stops is not stopped twice", map[string]int{}, slotsOf("a", stopping, serving), actions{stop: []slotKey{{"a", 1}}}},
-		{"a failed instance waits for the earliest retry", map[string]int{"a": 3}, backingOff, actions{wait: time.Second}},
-		{"a retry that is due starts", map[string]int{"a": 1}, due, actions{launch: []slotKey{{"a", 0}}}},
-		{"a slot that still stops is filled later", map[string]int{"a": 1}, slotsOf("a", stopping), actions{}},
-		{"a deleted endpoint stops everything", map[string]int{}, slotsOf("a", serving, vacantSlot), actions{stop: []slotKey{{"a", 0}}}},
+		{"a new endpoint starts everything", map[group]int{in("b"): 1, in("a"): 2}, nil, actions{launch: []slotKey{slotIn("a", 0), slotIn("a", 1), slotIn("b", 0)}}},
+		{"nothing to do", map[group]int{in("a"): 2}, slotsOf("a", serving, starting), actions{}},
+		{"scale-out starts the next slots", map[group]int{in("a"): 3}, slotsOf("a", serving), actions{launch: []slotKey{slotIn("a", 1), slotIn("a", 2)}}},
+		{"scale-in stops the highest slots", map[group]int{in("a"): 1}, slotsOf("a", serving, serving, starting), actions{stop: []slotKey{slotIn("a", 1), slotIn("a", 2)}}},
+		{"what stops is not stopped twice", map[group]int{}, slotsOf("a", stopping, serving), actions{stop: []slotKey{slotIn("a", 1)}}},
+		{"a failed instance waits for the earliest retry", map[group]int{in("a"): 3}, backingOff, actions{wait: time.Second}},
+		{"a retry that is due starts", map[group]int{in("a"): 1}, due, actions{launch: []slotKey{slotIn("a", 0)}}},
+		{"a slot that still stops is filled later", map[group]int{in("a"): 1}, slotsOf("a", stopping), actions{}},
+		{"a deleted endpoint stops everything", map[group]int{}, slotsOf("a", serving, vacantSlot), actions{stop: []slotKey{slotIn("a", 0)}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := plan(tc.want, tc.have, epoch); !reflect.DeepEqual(got, tc.do) {
@@ -53,27 +58,27 @@ func TestPlan(t *testing.T) {
 func TestMeasure(t *testing.T) {
 	failing := func(failures int, err error) map[slotKey]slotState {
 		have := slotsOf("a", serving, vacantSlot)
-		have[slotKey{"a", 1}] = slotState{failures: failures, err: err}
+		have[slotIn("a", 1)] = slotState{failures: failures, err: err}
 		return have
 	}
 	for _, tc := range []struct {
 		name            string
-		want            map[string]int
+		want            map[group]int
 		have            map[slotKey]slotState
 		reached, failed bool
 	}{
-		{"all serve", map[string]int{"a": 2}, slotsOf("a", serving, serving), true, false},
-		{"one starts", map[string]int{"a": 2}, slotsOf("a", serving, starting), false, false},
-		{"one too many", map[string]int{"a": 1}, slotsOf("a", serving, stopping), false, false},
-		{"none wanted, none there", map[string]int{}, nil, true, false},
-		{"a crash may be retried", map[string]int{"a": 2}, failing(maxStarts-1, dataplane.ErrPing), false, false},
-		{"a crash loop is given up", map[string]int{"a": 2}, failing(maxStarts, dataplane.ErrPing), false, true},
-		{"model data cannot be read", map[string]int{"a": 2}, failing(1, fmt.Errorf("x: %w", dataplane.ErrModelData)), false, true},
-		{"a failure of a slot that is not wanted does not count", map[string]int{"a": 1}, failing(maxStarts, dataplane.ErrPing), true, false},
+		{"all serve", map[group]int{in("a"): 2}, slotsOf("a", serving, serving), true, false},
+		{"one starts", map[group]int{in("a"): 2}, slotsOf("a", serving, starting), false, false},
+		{"one too many", map[group]int{in("a"): 1}, slotsOf("a", serving, stopping), false, false},
+		{"none wanted, none there", map[group]int{}, nil, true, false},
+		{"a crash may be retried", map[group]int{in("a"): 2}, failing(maxStarts-1, dataplane.ErrPing), false, false},
+		{"a crash loop is given up", map[group]int{in("a"): 2}, failing(maxStarts, dataplane.ErrPing), false, true},
+		{"model data cannot be read", map[group]int{in("a"): 2}, failing(1, fmt.Errorf("x: %w", dataplane.ErrModelData)), false, true},
+		{"a failure of a slot that is not wanted does not count", map[group]int{in("a"): 1}, failing(maxStarts, dataplane.ErrPing), true, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := measure(tc.want, tc.have)
-			if got.reached != tc.reached || (got.failed != nil) != tc.failed {
+			if got.reached != tc.reached || (got.err != nil) != tc.failed {
 				t.Errorf("got %+v, want reached %v, failed %v", got, tc.reached, tc.failed)
 			}
 		})

@@ -33,6 +33,9 @@ type Options struct {
 	// Responses are the scripted answers of the configuration file, by endpoint
 	// name in lower case.
 	Responses map[string][]dataplane.ResponseRule
+	// Alarms answers for the alarms of AutoRollbackConfiguration; nil means those
+	// that SetAlarmState has set.
+	Alarms AlarmSource
 	// Dir holds the instances' own directories and their logs.
 	Dir string
 	// TimeScale divides every wait of the control loops; 1 is real time.
@@ -60,6 +63,9 @@ type Plane struct {
 func New(o Options) *Plane {
 	if o.TimeScale <= 0 {
 		o.TimeScale = 1
+	}
+	if o.Alarms == nil {
+		o.Alarms = storedAlarms{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))

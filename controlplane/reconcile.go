@@ -28,7 +28,7 @@ type reconciler struct {
 	uid        string
 	generation int64
 	slots      map[slotKey]*slot
-	pools      map[string]*dataplane.Pool // by variant
+	pools      map[group]*dataplane.Pool
 }
 
 // slot is the state of a slot and, unless it is vacant, its instance.
@@ -51,7 +51,7 @@ func newReconciler(p *Plane, key dataplane.Key) *reconciler {
 		plane: p, key: key, scope: store.Scope{Account: key.Account, Region: key.Region},
 		log:   p.Logger.With("endpoint", key.Name, "account", key.Account, "region", key.Region),
 		woken: make(chan struct{}, 1), events: make(chan event), done: make(chan struct{}),
-		slots: map[slotKey]*slot{}, pools: map[string]*dataplane.Pool{},
+		slots: map[slotKey]*slot{}, pools: map[group]*dataplane.Pool{},
 	}
 	r.notify()
 	return r
@@ -97,7 +97,7 @@ func (r *reconciler) run(ctx context.Context) {
 // at once.
 func (r *reconciler) reconcile(ctx context.Context) (wait time.Duration, gone bool) {
 	for {
-		rec, err := r.load()
+		rec, alarms, err := r.load()
 		if errors.Is(err, store.ErrNotFound) {
 			r.clear()
 			return 0, true
@@ -114,20 +114,22 @@ func (r *reconciler) reconcile(ctx context.Context) (wait time.Duration, gone bo
 		want := wanted(rec)
 		r.tidy(want)
 		todo := plan(want, r.states(), time.Now())
-		for _, key := range todo.stop {
-			r.stop(key)
-		}
 		for _, key := range todo.launch {
 			r.launch(ctx, rec, key)
 		}
-		r.publish(rec)
-		changed, err := r.advance(rec, measure(want, r.states()))
+		// Traffic leaves an instance before the instance leaves its pool, so
+		// that no request finds an empty one.
+		r.publish(rec, want)
+		for _, key := range todo.stop {
+			r.stop(key)
+		}
+		changed, wait, err := r.advance(rec, measure(want, r.states()), alarms)
 		if err != nil {
 			r.log.Error("cannot write the endpoint's status", "error", err)
 			return r.plane.scaled(maxBackOff), false
 		}
 		if !changed {
-			return todo.wait, false
+			return sooner(todo.wait, wait), false
 		}
 	}
 }
@@ -152,29 +154,25 @@ func (r *reconciler) adopt(rec *endpointRecord) {
 func (r *reconciler) clear() {
 	r.plane.Fleet.Withdraw(r.key)
 	r.stopAll()
-	r.uid, r.pools = "", map[string]*dataplane.Pool{}
+	r.uid, r.pools = "", map[group]*dataplane.Pool{}
 }
 
-// tidy forgets the failures of slots that are not wanted any more.
-func (r *reconciler) tidy(want map[string]int) {
+// tidy forgets the failures of slots that are not wanted any more, and the pools
+// of deployments that are gone.
+func (r *reconciler) tidy(want map[group]int) {
+	used := map[group]bool{}
 	for key, s := range r.slots {
-		if s.phase == vacantSlot && key.ordinal >= want[key.variant] {
+		if s.phase == vacantSlot && key.ordinal >= want[key.group] {
 			delete(r.slots, key)
+			continue
+		}
+		used[key.group] = true
+	}
+	for g := range r.pools {
+		if _, wanted := want[g]; !wanted && !used[g] {
+			delete(r.pools, g)
 		}
 	}
-}
-
-// wanted is how many instances of each variant there should be.
-func wanted(rec *endpointRecord) map[string]int {
-	want := map[string]int{}
-	if rec.EndpointStatus == statusDeleting || rec.EndpointStatus == statusFailed {
-		return want
-	}
-	for i := range rec.Deployment.Variants {
-		v := &rec.Deployment.Variants[i]
-		want[v.name()] = int(v.Count)
-	}
-	return want
 }
 
 func (r *reconciler) states() map[slotKey]slotState {
@@ -242,21 +240,30 @@ func (r *reconciler) stopAll() {
 	}
 }
 
-func (r *reconciler) load() (*endpointRecord, error) {
-	var rec *endpointRecord
-	err := r.plane.DB.View(func(tx *store.Tx) (err error) {
+// load reads the record and those alarms of its update that are in ALARM.
+func (r *reconciler) load() (rec *endpointRecord, alarms []string, err error) {
+	err = r.plane.DB.View(func(tx *store.Tx) (err error) {
 		rec, err = endpoints.Get(tx, r.scope, r.key.Name)
+		if err == nil && rec.Update != nil {
+			alarms, err = r.plane.alarming(tx, sdkcompat.Scope(r.scope), rec.Update)
+		}
 		return err
 	})
-	return rec, err
+	return rec, alarms, err
 }
 
 // advance writes the status that the endpoint has reached, if it has reached
-// another one. The record must still be of the generation that was worked on.
-func (r *reconciler) advance(seen *endpointRecord, at progress) (changed bool, err error) {
-	next := nextStatus(seen, at)
+// another one, or tells when to look again. The record must still be of the
+// generation that was worked on.
+func (r *reconciler) advance(seen *endpointRecord, at progress, alarms []string) (changed bool, wait time.Duration, err error) {
+	var next transition
+	if seen.Update != nil {
+		next, wait = nextStage(seen, at, circumstances{now: time.Now(), scaled: r.plane.scaled, alarms: alarms})
+	} else {
+		next = nextStatus(seen, at)
+	}
 	if next == nil {
-		return false, nil
+		return false, wait, nil
 	}
 	err = r.plane.DB.Update(func(tx *store.Tx) error {
 		rec, err := endpoints.Get(tx, r.scope, r.key.Name)
@@ -273,10 +280,10 @@ func (r *reconciler) advance(seen *endpointRecord, at progress) (changed bool, e
 		}
 		return endpoints.Put(tx, r.scope, r.key.Name, rec)
 	})
-	if err == nil && at.failed != nil {
-		r.log.Error("deployment failed", "variant", at.variant, "error", at.failed)
+	if err == nil && at.err != nil {
+		r.log.Error("deployment failed", "variant", at.variant, "error", at.err)
 	}
-	return changed, err
+	return changed, 0, err
 }
 
 func (r *reconciler) remove(tx *store.Tx, rec *endpointRecord) error {

@@ -21,7 +21,7 @@ func TestStatusIsNotWrittenForAnOlderGeneration(t *testing.T) {
 		r.deploy("e", variantOf("a", 1))
 		r.settle("e", statusInService)
 		work := newReconciler(r.Plane, endpointKey(home, "e"))
-		seen, err := work.load()
+		seen, _, err := work.load()
 		r.must(err)
 		seen.EndpointStatus = statusUpdating // what it believes it works on
 		for name, change := range map[string]func(*endpointRecord){
@@ -34,7 +34,7 @@ func TestStatusIsNotWrittenForAnOlderGeneration(t *testing.T) {
 				change(&rec)
 				return endpoints.Put(tx, work.scope, "e", &rec)
 			}))
-			changed, err := work.advance(seen, progress{reached: true})
+			changed, _, err := work.advance(seen, progress{reached: true}, nil)
 			if !changed || err != nil || r.endpoint("e").EndpointStatus != statusCreating {
 				t.Errorf("%s: look again %v, %v, status %s; want it untouched", name, changed, err, r.endpoint("e").EndpointStatus)
 			}

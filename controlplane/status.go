@@ -6,24 +6,27 @@ import (
 	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
+// transition changes a record from one status or stage to the next. It returns true
+// when the endpoint is gone.
+type transition func(rec *endpointRecord, now time.Time) (gone bool)
+
 // nextStatus is the step that an endpoint's life takes once its instances are
-// where progress says; nil for none. The step returns true when the endpoint is
-// gone.
-func nextStatus(rec *endpointRecord, at progress) func(rec *endpointRecord, now time.Time) (gone bool) {
+// where progress says; nil for none.
+func nextStatus(rec *endpointRecord, at progress) transition {
 	switch rec.EndpointStatus {
 	case statusCreating:
 		switch {
 		case at.reached:
 			return serve
-		case at.failed != nil:
-			return fail(at)
+		case at.err != nil:
+			return fail(at.failure)
 		}
 	case statusUpdating:
 		switch {
 		case at.reached:
 			return serve
-		case at.failed != nil:
-			return rollBack(at)
+		case at.err != nil:
+			return rollBack(at.failure)
 		}
 	case statusRollingBack:
 		// FailureReason stays: an endpoint whose update failed is InService
@@ -37,8 +40,8 @@ func nextStatus(rec *endpointRecord, at progress) func(rec *endpointRecord, now 
 		switch {
 		case at.reached:
 			return recovered
-		case at.failed != nil && rec.FailureReason == nil:
-			return explain(at)
+		case at.err != nil && rec.FailureReason == nil:
+			return explain(at.reason())
 		}
 	case statusDeleting:
 		if at.empty {
@@ -63,19 +66,19 @@ func recovered(rec *endpointRecord, now time.Time) bool {
 	return serve(rec, now)
 }
 
-func fail(at progress) func(*endpointRecord, time.Time) bool {
+func fail(f failure) transition {
 	return func(rec *endpointRecord, now time.Time) bool {
-		explain(at)(rec, now)
+		explain(f.reason())(rec, now)
 		rec.enter(statusFailed, now)
 		return false
 	}
 }
 
-// rollBack returns to what was desired before the update. That is a change of
-// the desired state, hence a new generation.
-func rollBack(at progress) func(*endpointRecord, time.Time) bool {
+// rollBack returns to the counts and weights that were desired before the
+// update. That is a change of the desired state, hence a new generation.
+func rollBack(f failure) transition {
 	return func(rec *endpointRecord, now time.Time) bool {
-		explain(at)(rec, now)
+		explain(f.reason())(rec, now)
 		for i := range rec.Deployment.Variants {
 			v := &rec.Deployment.Variants[i]
 			v.Count, v.Weight = v.RollbackCount, v.RollbackWeight
@@ -86,10 +89,10 @@ func rollBack(at progress) func(*endpointRecord, time.Time) bool {
 	}
 }
 
-func explain(at progress) func(*endpointRecord, time.Time) bool {
+func explain(reason string) transition {
 	return func(rec *endpointRecord, _ time.Time) bool {
 		// FailureReason holds at most 1,024 characters (API model).
-		reason := sdkcompat.Truncate(failureReason(at.failed, at.variant), 1024)
+		reason := sdkcompat.Truncate(reason, 1024)
 		rec.FailureReason = &reason
 		return false
 	}

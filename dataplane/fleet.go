@@ -40,13 +40,16 @@ type Snapshot struct {
 	Serving bool
 }
 
-// Variant is a production variant in a snapshot.
+// Variant is a production variant in a snapshot, or the part of one that one
+// deployment has: while an endpoint is updated, two of a snapshot's variants may
+// have the same name and share its traffic by their weights.
 type Variant struct {
-	Name      string
-	Weight    float64
-	Pool      *Pool
-	Container string // its container's name in error sentences
-	Instances []*Instance
+	Name       string
+	Deployment int64 // tells variants of one name apart
+	Weight     float64
+	Pool       *Pool
+	Container  string // its container's name in error sentences
+	Instances  []*Instance
 	// Message says what keeps the variant from its desired state; empty when
 	// nothing does.
 	Message string
@@ -96,15 +99,16 @@ func (f *Fleet) Endpoints() []*Endpoint {
 // Snapshot is what the endpoint routes to now.
 func (e *Endpoint) Snapshot() *Snapshot { return e.snapshot.Load() }
 
-// variant chooses by weight: the share of a variant is its weight over the sum
-// of all, for each request anew. A variant of weight 0 gets none.
-func (e *Endpoint) variant(s *Snapshot) *Variant {
-	if len(s.Variants) == 1 && s.Variants[0].Weight > 0 {
+// variant chooses by weight, among those of a name unless it is empty: the share
+// of a variant is its weight over the sum of all, for each request anew. It is
+// nil when there is no weight to go by.
+func (e *Endpoint) variant(s *Snapshot, name string) *Variant {
+	if len(s.Variants) == 1 && s.Variants[0].Weight > 0 && (name == "" || name == s.Variants[0].Name) {
 		return &s.Variants[0]
 	}
 	var total float64
 	for i := range s.Variants {
-		total += s.Variants[i].Weight
+		total += s.Variants[i].weight(name)
 	}
 	if total <= 0 {
 		return nil
@@ -114,18 +118,27 @@ func (e *Endpoint) variant(s *Snapshot) *Variant {
 	e.mu.Unlock()
 	last := -1
 	for i := range s.Variants {
-		if s.Variants[i].Weight <= 0 {
+		weight := s.Variants[i].weight(name)
+		if weight <= 0 {
 			continue
 		}
 		last = i
-		if at -= s.Variants[i].Weight; at < 0 {
+		if at -= weight; at < 0 {
 			break
 		}
 	}
 	return &s.Variants[last]
 }
 
-// named is TargetVariant's choice; nil when there is no such variant.
+// weight counts when the variant has the name or none is asked for.
+func (v *Variant) weight(name string) float64 {
+	if name != "" && name != v.Name {
+		return 0
+	}
+	return v.Weight
+}
+
+// named is the first variant of a name; nil when there is none.
 func (s *Snapshot) named(name string) *Variant {
 	for i := range s.Variants {
 		if s.Variants[i].Name == name {

@@ -35,6 +35,22 @@ func (f *Fleet) Invoke(ctx context.Context, key Key, req *Request, ans *Answer) 
 		return Route{}, ErrNoEndpoint
 	}
 	s := e.Snapshot()
+	for {
+		route, err := e.invoke(ctx, s, req, ans)
+		if !errors.Is(err, ErrNoInstance) {
+			return route, err
+		}
+		// The instances may have left for those of a newer snapshot, which is
+		// always published first.
+		now := e.Snapshot()
+		if now == s {
+			return route, err
+		}
+		s = now
+	}
+}
+
+func (e *Endpoint) invoke(ctx context.Context, s *Snapshot, req *Request, ans *Answer) (Route, error) {
 	if !s.Serving {
 		return Route{}, ErrNoEndpoint
 	}
@@ -48,21 +64,40 @@ func (f *Fleet) Invoke(ctx context.Context, key Key, req *Request, ans *Answer) 
 		return route, err
 	}
 	in, err := v.Pool.Invoke(ctx, req, ans)
+	if errors.Is(err, ErrNoInstance) {
+		in, err = s.substitute(ctx, v, req, ans)
+	}
 	if in != nil {
 		route.Instance = in.ID
 	}
 	return route, err
 }
 
-func (e *Endpoint) choose(s *Snapshot, target string) (*Variant, error) {
-	if target != "" {
-		if v := s.named(target); v != nil {
-			return v, nil
+// substitute invokes the same variant in another deployment, when an update is
+// under way and the chosen one has lost its instances.
+func (s *Snapshot) substitute(ctx context.Context, chosen *Variant, req *Request, ans *Answer) (*Instance, error) {
+	for i := range s.Variants {
+		v := &s.Variants[i]
+		if v == chosen || v.Name != chosen.Name {
+			continue
 		}
-		return nil, ErrNoVariant
+		if in, err := v.Pool.Invoke(ctx, req, ans); !errors.Is(err, ErrNoInstance) {
+			return in, err
+		}
 	}
-	if v := e.variant(s); v != nil {
+	return nil, ErrNoInstance
+}
+
+// choose finds the variant that TargetVariant names, or else one by weight.
+func (e *Endpoint) choose(s *Snapshot, target string) (*Variant, error) {
+	if v := e.variant(s, target); v != nil {
 		return v, nil
 	}
-	return nil, ErrNoWeight
+	if target == "" {
+		return nil, ErrNoWeight
+	}
+	if v := s.named(target); v != nil {
+		return v, nil // one of weight 0 can still be asked for
+	}
+	return nil, ErrNoVariant
 }

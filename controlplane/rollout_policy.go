@@ -1,0 +1,102 @@
+package controlplane
+
+import (
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
+	"github.com/sagelocal/sagelocal/sdkcompat"
+)
+
+// checkUpdate refuses an update that AWS refuses. The rules are documented
+// (deployment-guardrails-exclusions, serverless-endpoints, API_CapacitySize and
+// the policies' own pages); none of AWS's sentences was ever quoted.
+func checkUpdate(present, target *deployment, policy *types.DeploymentConfig) error {
+	for i := range target.Variants {
+		v := &target.Variants[i]
+		old := present.variant(v.name())
+		if old != nil && old.Config.ServerlessConfig == nil && v.Config.ServerlessConfig != nil {
+			return sdkcompat.Validation(fmt.Sprintf("Variant %q has instances and cannot be updated to a serverless variant.", v.name()))
+		}
+	}
+	if policy == nil {
+		return nil
+	}
+	if policy.BlueGreenUpdatePolicy != nil && policy.RollingUpdatePolicy != nil {
+		return sdkcompat.Validation("DeploymentConfig must not specify both BlueGreenUpdatePolicy and RollingUpdatePolicy.")
+	}
+	if err := checkAlarms(policy.AutoRollbackConfiguration); err != nil {
+		return err
+	}
+	if err := sameVariants(present, target); err != nil {
+		return err
+	}
+	if p := policy.RollingUpdatePolicy; p != nil {
+		return checkRolling(target, p)
+	}
+	if p := policy.BlueGreenUpdatePolicy; p != nil {
+		return checkBlueGreen(target, p.TrafficRoutingConfiguration)
+	}
+	return nil
+}
+
+// sameVariants: with a DeploymentConfig the variants keep their names
+// (docs: deployment-guardrails-exclusions).
+func sameVariants(present, target *deployment) error {
+	same := len(present.Variants) == len(target.Variants)
+	for i := range target.Variants {
+		same = same && present.variant(target.Variants[i].name()) != nil
+	}
+	if !same {
+		return sdkcompat.Validation(fmt.Sprintf("With a DeploymentConfig, endpoint configuration %q must have the same variant names as %q.", target.ConfigName, present.ConfigName))
+	}
+	return nil
+}
+
+func checkRolling(target *deployment, p *types.RollingUpdatePolicy) error {
+	v := &target.Variants[0]
+	if len(target.Variants) > 1 || v.Config.ServerlessConfig != nil {
+		return sdkcompat.Validation("RollingUpdatePolicy supports endpoints with one instance-based variant only.")
+	}
+	if err := checkSize(v, "MaximumBatchSize", p.MaximumBatchSize, 5, 50); err != nil {
+		return err
+	}
+	if p.RollbackMaximumBatchSize == nil {
+		return nil
+	}
+	return checkSize(v, "RollbackMaximumBatchSize", p.RollbackMaximumBatchSize, 0, 100)
+}
+
+func checkBlueGreen(target *deployment, t *types.TrafficRoutingConfig) error {
+	if t == nil {
+		return nil
+	}
+	for i := range target.Variants {
+		v := &target.Variants[i]
+		var err error
+		switch t.Type {
+		case types.TrafficRoutingConfigTypeCanary:
+			err = checkSize(v, "CanarySize", t.CanarySize, 0, 50)
+		case types.TrafficRoutingConfigTypeLinear:
+			err = checkSize(v, "LinearStepSize", t.LinearStepSize, 10, 50)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSize holds a CapacitySize to its bounds in percent of the variant's
+// instances. It is required.
+func checkSize(v *variant, member string, size *types.CapacitySize, least, most float64) error {
+	if size == nil || size.Value == nil {
+		return sdkcompat.Validation(fmt.Sprintf("DeploymentConfig requires %s.", member))
+	}
+	percent := 100 * fraction(size, int(v.Count))
+	if aws.ToInt32(size.Value) < 1 || percent < least || percent > most {
+		return sdkcompat.Validation(fmt.Sprintf("%s must be between %g and %g percent of the instances of variant %q, which has %d.", member, max(least, 1), most, v.name(), v.Count))
+	}
+	return nil
+}
