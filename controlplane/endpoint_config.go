@@ -3,7 +3,6 @@ package controlplane
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
@@ -27,7 +26,7 @@ var endpointConfigs = newTable[endpointConfigRecord]("endpoint-configs",
 // CreateEndpointConfig stores a configuration whose models exist.
 // AWS page: API_CreateEndpointConfig.
 func (p *Plane) CreateEndpointConfig(ctx context.Context, in *sagemaker.CreateEndpointConfigInput) (*sagemaker.CreateEndpointConfigOutput, error) {
-	if err := checkVariants(in); err != nil {
+	if err := checkEndpointConfig(in); err != nil {
 		return nil, err
 	}
 	scope, name := scopeOf(ctx), *in.EndpointConfigName
@@ -37,11 +36,14 @@ func (p *Plane) CreateEndpointConfig(ctx context.Context, in *sagemaker.CreateEn
 			return err
 		}
 		for _, v := range allVariants(in.ProductionVariants, in.ShadowProductionVariants) {
-			if v.ModelName == nil {
-				continue
-			}
-			if _, err := getModel(tx, scope, *v.ModelName); err != nil {
-				return err
+			for _, name := range hostedModels(&v) {
+				model, err := getModel(tx, scope, name)
+				if err != nil {
+					return err
+				}
+				if err := checkHosting(candidate{in, &v}, model); err != nil {
+					return err
+				}
 			}
 		}
 		if err := putTags(tx, scope, arn, in.Tags); err != nil {
@@ -68,6 +70,21 @@ func allVariants(production, shadow []types.ProductionVariant) []types.Productio
 	return append(append([]types.ProductionVariant{}, production...), shadow...)
 }
 
+// hostedModels are the models that a variant may host: its own and those that its
+// instance pools have instead.
+func hostedModels(v *types.ProductionVariant) []string {
+	if v.ModelName == nil {
+		return nil
+	}
+	names := []string{*v.ModelName}
+	for _, pool := range v.InstancePools {
+		if pool.ModelNameOverride != nil {
+			names = append(names, *pool.ModelNameOverride)
+		}
+	}
+	return names
+}
+
 // withDefaults fills in what AWS documents a default for.
 func withDefaults(variants []types.ProductionVariant) []types.ProductionVariant {
 	for i := range variants {
@@ -76,50 +93,6 @@ func withDefaults(variants []types.ProductionVariant) []types.ProductionVariant 
 		}
 	}
 	return variants
-}
-
-// checkVariants holds the rules between the members of a configuration that the
-// constraint table cannot express. AWS refuses each of these; the sentences are
-// ours where none of AWS's was ever quoted.
-func checkVariants(in *sagemaker.CreateEndpointConfigInput) error {
-	if len(in.ShadowProductionVariants) > 0 && (len(in.ProductionVariants) != 1 || len(in.ShadowProductionVariants) != 1) {
-		return sdkcompat.Validation("ShadowProductionVariants requires exactly one ProductionVariant and exactly one ShadowProductionVariant.")
-	}
-	seen := map[string]bool{}
-	for _, v := range allVariants(in.ProductionVariants, in.ShadowProductionVariants) {
-		if seen[*v.VariantName] {
-			return sdkcompat.Validation(fmt.Sprintf("The variant name %q was non-unique within the request.", *v.VariantName))
-		}
-		seen[*v.VariantName] = true
-		if err := checkVariant(&v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkVariant(v *types.ProductionVariant) error {
-	refuse := func(why string) error {
-		return sdkcompat.Validation(fmt.Sprintf("Production variant %q: %s", *v.VariantName, why))
-	}
-	switch {
-	case v.ServerlessConfig != nil && (v.InstanceType != "" || v.InitialInstanceCount != nil || len(v.InstancePools) > 0):
-		return refuse("ServerlessConfig cannot be combined with InstanceType, InitialInstanceCount or InstancePools.")
-	case v.ServerlessConfig == nil && v.InstanceType == "" && len(v.InstancePools) == 0:
-		return refuse("either InstanceType, InstancePools or ServerlessConfig must be specified.")
-	case v.ServerlessConfig == nil && v.ModelName != nil && v.InitialInstanceCount == nil && len(v.InstancePools) == 0:
-		return refuse("InitialInstanceCount must be specified.")
-	case v.ServerlessConfig != nil && aws.ToInt32(v.ServerlessConfig.MemorySizeInMB)%1024 != 0:
-		return refuse("MemorySizeInMB must be a multiple of 1024.")
-	case v.ManagedInstanceScaling != nil && v.ModelName != nil:
-		return sdkcompat.Validation("ManagedInstanceScaling is only supported for inference component endpoints.")
-	}
-	if r := v.RoutingConfig; r != nil && r.RoutingStrategy == types.RoutingStrategyPrefixAware {
-		if r.PrefixAwareRoutingConfig == nil || r.PrefixAwareRoutingConfig.PrefixLength == nil || r.PrefixAwareRoutingConfig.ConcurrencyThreshold == nil {
-			return refuse("RoutingStrategy PREFIX_AWARE requires PrefixAwareRoutingConfig with PrefixLength and ConcurrencyThreshold.")
-		}
-	}
-	return nil
 }
 
 // DescribeEndpointConfig returns a configuration as it was created.

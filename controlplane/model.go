@@ -25,8 +25,13 @@ var models = newTable[modelRecord]("models",
 
 // CreateModel stores a model. AWS page: API_CreateModel.
 func (p *Plane) CreateModel(ctx context.Context, in *sagemaker.CreateModelInput) (*sagemaker.CreateModelOutput, error) {
-	if err := p.checkContainers(in); err != nil {
+	if err := checkModel(in); err != nil {
 		return nil, err
+	}
+	for _, c := range containersOf(in.PrimaryContainer, in.Containers) {
+		if err := p.checkModelData(c); err != nil {
+			return nil, err
+		}
 	}
 	scope, name := scopeOf(ctx), *in.ModelName
 	arn := sdkcompat.ARN(scope, sdkcompat.ModelResource, name)
@@ -51,33 +56,8 @@ func (p *Plane) CreateModel(ctx context.Context, in *sagemaker.CreateModelInput)
 	return &sagemaker.CreateModelOutput{ModelArn: &arn}, nil
 }
 
-// checkContainers refuses what no endpoint could ever run. Like AWS it reads the
-// model data now, when the bucket is one that the operator has mapped.
-func (p *Plane) checkContainers(in *sagemaker.CreateModelInput) error {
-	switch {
-	case in.PrimaryContainer != nil && len(in.Containers) > 0:
-		return sdkcompat.ContainersTwice.Error()
-	case in.PrimaryContainer == nil && len(in.Containers) == 0:
-		return sdkcompat.ContainersMissing.Error()
-	}
-	hosts := map[string]bool{}
-	for _, c := range containersOf(in.PrimaryContainer, in.Containers) {
-		if c.Image == nil && c.ModelPackageName == nil {
-			return sdkcompat.ImageMissing.Error()
-		}
-		if host := aws.ToString(c.ContainerHostname); host != "" {
-			if hosts[host] {
-				return sdkcompat.HostnameNotUnique.Error(host)
-			}
-			hosts[host] = true
-		}
-		if err := p.checkModelData(c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
+// checkModelData reads the model data now, as AWS does, when the bucket is one
+// that the operator has mapped.
 func (p *Plane) checkModelData(c types.ContainerDefinition) error {
 	url := aws.ToString(c.ModelDataUrl)
 	if url == "" || p.ModelData == nil || !p.ModelData.Mapped(url) || c.Mode == types.ContainerModeMultiModel {
@@ -87,13 +67,6 @@ func (p *Plane) checkModelData(c types.ContainerDefinition) error {
 		return sdkcompat.ModelDataUnreadable.Error(url, err)
 	}
 	return nil
-}
-
-func containersOf(primary *types.ContainerDefinition, list []types.ContainerDefinition) []types.ContainerDefinition {
-	if primary != nil {
-		return []types.ContainerDefinition{*primary}
-	}
-	return list
 }
 
 // DescribeModel returns a model as it was created. AWS page: API_DescribeModel.

@@ -26,7 +26,6 @@ var (
 var (
 	ContainersTwice   = message(validation, Chosen, "Only one of PrimaryContainer and Containers can be specified.", "")
 	ContainersMissing = message(validation, Chosen, "Either PrimaryContainer or Containers must be specified.", "")
-	ImageMissing      = message(validation, Chosen, "A container definition must specify Image or ModelPackageName.", "")
 	HostnameNotUnique = message(validation, Chosen, `ContainerHostname "{hostname}" is not unique within the model.`, "")
 	// ModelDataUnreadable ends in the local cause, which AWS's does not have.
 	ModelDataUnreadable = message(validation, Seen, "Could not access model data at {url}. "+
