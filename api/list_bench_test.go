@@ -61,7 +61,7 @@ func mustCall(b *testing.B) func(any, error) {
 	}
 }
 
-func benchPlane(b *testing.B) *controlplane.Plane {
+func benchPlane(b testing.TB) *controlplane.Plane {
 	db, err := store.Open(store.Options{InMemory: true, Tables: controlplane.Tables()})
 	if err != nil {
 		b.Fatal(err)
