@@ -1,12 +1,11 @@
 package controlplane
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,137 +13,176 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
-
-	"github.com/sagelocal/sagelocal/sdkcompat"
 )
-
-// world is the control plane as plain maps: what every answer must agree with.
-type world struct {
-	models    map[string]bool
-	configs   map[string]int32 // instances of the only variant
-	endpoints map[string]*worldEndpoint
-	tags      map[string]map[string]string // by ARN
-}
-
-type worldEndpoint struct {
-	config  string
-	status  types.EndpointStatus
-	desired int32
-	current int32
-	weight  float32
-}
-
-func newWorld() *world {
-	return &world{map[string]bool{}, map[string]int32{}, map[string]*worldEndpoint{}, map[string]map[string]string{}}
-}
-
-func arnOf(resource, name string) string { return sdkcompat.ARN(home, resource, name) }
-
-func missing(what, resource, name string) string {
-	return fmt.Sprintf("Could not find %s %q.", what, arnOf(resource, name))
-}
-
-func existing(what, resource, name string) string {
-	return fmt.Sprintf("Cannot create already existing %s %q.", what, arnOf(resource, name))
-}
 
 // step is one random operation: it runs it against the plane and tells what the
 // world says the error must be; empty means success.
 type step func(r *rig, w *world, src *rand.Rand) (want string, err error)
 
-func anyName(src *rand.Rand) string { return fmt.Sprintf("n%d", src.IntN(4)) }
+func anyName(src *rand.Rand) string { return fmt.Sprintf("n%d", src.IntN(3)) }
 
-var steps = []step{
-	func(r *rig, w *world, src *rand.Rand) (string, error) {
-		name := anyName(src)
-		_, err := r.CreateModel(r.ctx, &sagemaker.CreateModelInput{ModelName: &name, PrimaryContainer: &types.ContainerDefinition{Image: aws.String("image")}})
-		if w.models[name] {
-			return existing("model", "model", name), err
-		}
-		w.models[name] = true
-		return "", err
-	},
-	func(r *rig, w *world, src *rand.Rand) (string, error) {
-		name := anyName(src)
-		_, err := r.DeleteModel(r.ctx, &sagemaker.DeleteModelInput{ModelName: &name})
-		if !w.models[name] {
-			return missing("model", "model", name), err
-		}
-		delete(w.models, name)
-		delete(w.tags, arnOf("model", name))
-		return "", err
-	},
-	func(r *rig, w *world, src *rand.Rand) (string, error) {
-		name, model, count := anyName(src), anyName(src), 1+src.Int32N(3)
-		v := variantOf("a", count)
-		v.ModelName = &model
-		_, err := r.CreateEndpointConfig(r.ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{v}})
-		switch _, exists := w.configs[name]; {
-		case exists:
-			return existing("endpoint configuration", "endpoint-config", name), err
-		case !w.models[model]:
-			return missing("model", "model", model), err
-		}
-		w.configs[name] = count
-		return "", err
-	},
-	func(r *rig, w *world, src *rand.Rand) (string, error) {
-		name := anyName(src)
-		_, err := r.DeleteEndpointConfig(r.ctx, &sagemaker.DeleteEndpointConfigInput{EndpointConfigName: &name})
-		if _, exists := w.configs[name]; !exists {
-			return missing("endpoint configuration", "endpoint-config", name), err
-		}
-		delete(w.configs, name)
-		delete(w.tags, arnOf("endpoint-config", name))
-		return "", err
-	},
-	createRandomEndpoint,
-	createRandomEndpoint,
-	func(r *rig, w *world, src *rand.Rand) (string, error) {
-		name := anyName(src)
-		_, err := r.DeleteEndpoint(r.ctx, &sagemaker.DeleteEndpointInput{EndpointName: &name})
-		switch e := w.endpoints[name]; {
-		case e == nil:
-			return missing("endpoint", "endpoint", name), err
-		case e.status != statusInService:
-			return fmt.Sprintf("Cannot update in-progress endpoint %q.", arnOf("endpoint", name)), err
-		}
-		delete(w.endpoints, name)
-		delete(w.tags, arnOf("endpoint", name))
-		return "", err
-	},
-	updateRandomEndpoint,
-	tagRandomResource,
-	func(r *rig, w *world, _ *rand.Rand) (string, error) {
-		time.Sleep(3 * time.Second) // the bubble's clock; instances take two
-		for _, e := range w.endpoints {
-			e.status, e.current = statusInService, e.desired
-		}
+var steps = map[string]step{
+	"CreateModel":                        createRandomModel,
+	"DeleteModel":                        deleteRandomModel,
+	"CreateEndpointConfig":               createRandomConfig,
+	"CreateEndpointConfig again":         createRandomConfig,
+	"DeleteEndpointConfig":               deleteRandomConfig,
+	"CreateEndpoint":                     createRandomEndpoint,
+	"CreateEndpoint again":               createRandomEndpoint,
+	"CreateEndpoint twice at once":       createOneEndpointTwice,
+	"DeleteEndpoint":                     deleteRandomEndpoint,
+	"UpdateEndpoint":                     updateRandomEndpoint,
+	"UpdateEndpoint again":               updateRandomEndpoint,
+	"UpdateEndpointWeightsAndCapacities": scaleRandomEndpoint,
+	"AddTags, DeleteTags":                tagRandomResource,
+	"time passes": func(_ *rig, w *world, _ *rand.Rand) (string, error) {
+		time.Sleep(30 * time.Second) // the bubble's clock; the longest update takes less
+		w.pass()
 		return "", nil
 	},
+}
+
+func createRandomModel(r *rig, w *world, src *rand.Rand) (string, error) {
+	name, image := anyName(src), "image"
+	if src.IntN(5) == 0 {
+		image = "broken"
+	}
+	_, err := r.CreateModel(r.ctx, &sagemaker.CreateModelInput{ModelName: &name, PrimaryContainer: &types.ContainerDefinition{Image: &image}})
+	if _, exists := w.models[name]; exists {
+		return existing("model", name), err
+	}
+	w.models[name] = image == "broken"
+	w.created("model", name)
+	return "", err
+}
+
+func deleteRandomModel(r *rig, w *world, src *rand.Rand) (string, error) {
+	name := anyName(src)
+	_, err := r.DeleteModel(r.ctx, &sagemaker.DeleteModelInput{ModelName: &name})
+	if _, exists := w.models[name]; !exists {
+		return missingOne("model", name), err
+	}
+	delete(w.models, name)
+	w.deleted("model", name)
+	return "", err
+}
+
+func createRandomConfig(r *rig, w *world, src *rand.Rand) (string, error) {
+	name, model, count := anyName(src), anyName(src), 1+src.Int32N(3)
+	v := variantOf("a", count)
+	v.ModelName = &model
+	_, err := r.CreateEndpointConfig(r.ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{v}})
+	if _, exists := w.configs[name]; exists {
+		return existing("endpoint-config", name), err
+	}
+	if _, exists := w.models[model]; !exists {
+		return missingOne("model", model), err
+	}
+	w.configs[name] = worldConfig{model, count}
+	w.created("endpoint-config", name)
+	return "", err
+}
+
+func deleteRandomConfig(r *rig, w *world, src *rand.Rand) (string, error) {
+	name := anyName(src)
+	_, err := r.DeleteEndpointConfig(r.ctx, &sagemaker.DeleteEndpointConfigInput{EndpointConfigName: &name})
+	if _, exists := w.configs[name]; !exists {
+		return missingOne("endpoint-config", name), err
+	}
+	delete(w.configs, name)
+	w.deleted("endpoint-config", name)
+	return "", err
 }
 
 func createRandomEndpoint(r *rig, w *world, src *rand.Rand) (string, error) {
 	name, config := anyName(src), anyName(src)
 	_, err := r.CreateEndpoint(r.ctx, &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &config})
+	return w.createEndpoint(name, config), err
+}
+
+func (w *world) createEndpoint(name, config string) (want string) {
 	if w.endpoints[name] != nil {
-		return existing("endpoint", "endpoint", name), err
+		return existing("endpoint", name)
 	}
-	count, exists := w.configs[config]
-	if !exists {
-		return missing("endpoint configuration", "endpoint-config", config), err
+	d, want := w.takeOver(config)
+	if want == "" {
+		w.endpoints[name] = &worldEndpoint{config: config, status: statusCreating, pending: d}
+		w.created("endpoint", name)
 	}
-	// The configuration's model may have been deleted since.
-	var e *sdkcompat.Error
-	if errors.As(err, &e) && strings.HasPrefix(e.Message, "Could not find model") {
-		return e.Message, err
+	return want
+}
+
+// createOneEndpointTwice sends two requests at the same time: exactly one of them
+// may win.
+func createOneEndpointTwice(r *rig, w *world, src *rand.Rand) (string, error) {
+	name, config := anyName(src), anyName(src)
+	var errs [2]error
+	var both sync.WaitGroup
+	for i := range errs {
+		both.Go(func() {
+			_, errs[i] = r.CreateEndpoint(r.ctx, &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &config})
+		})
 	}
-	w.endpoints[name] = &worldEndpoint{config: config, status: statusCreating, desired: count, weight: 1}
+	both.Wait()
+	want := w.createEndpoint(name, config)
+	if want != "" {
+		wantMessage(r.t, errs[0], "ValidationException", want)
+		return want, errs[1]
+	}
+	if errs[0] != nil {
+		errs[0], errs[1] = errs[1], errs[0]
+	}
+	r.must(errs[0])
+	return existing("endpoint", name), errs[1]
+}
+
+func deleteRandomEndpoint(r *rig, w *world, src *rand.Rand) (string, error) {
+	name := anyName(src)
+	_, err := r.DeleteEndpoint(r.ctx, &sagemaker.DeleteEndpointInput{EndpointName: &name})
+	switch e := w.endpoints[name]; {
+	case e == nil:
+		return missingOne("endpoint", name), err
+	case e.status != statusInService && e.status != statusFailed:
+		return busyEndpoint(name), err
+	}
+	delete(w.endpoints, name)
+	w.deleted("endpoint", name)
 	return "", err
 }
 
+var randomPolicies = []*types.DeploymentConfig{
+	nil, canaryPolicy(percent(50), 2), rollingPolicy(percent(50), nil, 1), canaryPolicy(percent(50), 1, "never"),
+}
+
 func updateRandomEndpoint(r *rig, w *world, src *rand.Rand) (string, error) {
-	name, count, weight := anyName(src), 1+src.Int32N(4), float32(src.IntN(3))
+	name, config, retained := anyName(src), anyName(src), src.IntN(2) == 0
+	_, err := r.UpdateEndpoint(r.ctx, &sagemaker.UpdateEndpointInput{
+		EndpointName: &name, EndpointConfigName: &config, RetainAllVariantProperties: &retained,
+		DeploymentConfig: randomPolicies[src.IntN(len(randomPolicies))],
+	})
+	e := w.endpoints[name]
+	switch {
+	case e == nil:
+		return missingOne("endpoint", name), err
+	case e.status != statusInService:
+		return busyEndpoint(name), err
+	}
+	if _, exists := w.configs[e.config]; !exists {
+		return missingOne("endpoint-config", e.config), err
+	}
+	d, want := w.takeOver(config)
+	if want != "" {
+		return want, err
+	}
+	if retained {
+		d.count, d.weight = e.desired, e.weight
+	}
+	e.status, e.pending, e.failed = statusUpdating, d, false
+	return "", err
+}
+
+func scaleRandomEndpoint(r *rig, w *world, src *rand.Rand) (string, error) {
+	name, count, weight := anyName(src), 1+src.Int32N(4), 1+float32(src.IntN(3))
 	_, err := r.UpdateEndpointWeightsAndCapacities(r.ctx, &sagemaker.UpdateEndpointWeightsAndCapacitiesInput{
 		EndpointName: &name,
 		DesiredWeightsAndCapacities: []types.DesiredWeightAndCapacity{{
@@ -154,11 +192,11 @@ func updateRandomEndpoint(r *rig, w *world, src *rand.Rand) (string, error) {
 	e := w.endpoints[name]
 	switch {
 	case e == nil:
-		return missing("endpoint", "endpoint", name), err
+		return missingOne("endpoint", name), err
 	case e.status != statusInService:
-		return fmt.Sprintf("Cannot update in-progress endpoint %q.", arnOf("endpoint", name)), err
+		return busyEndpoint(name), err
 	}
-	e.desired, e.weight = count, weight
+	e.desired, e.weight, e.failed = count, weight, false
 	if count > e.current {
 		e.status = statusUpdating // until the new instances are up
 	} else {
@@ -169,11 +207,8 @@ func updateRandomEndpoint(r *rig, w *world, src *rand.Rand) (string, error) {
 
 func tagRandomResource(r *rig, w *world, src *rand.Rand) (string, error) {
 	name := anyName(src)
-	resource := []string{"model", "endpoint-config", "endpoint"}[src.IntN(3)]
-	what := map[string]string{"model": "model", "endpoint-config": "endpoint configuration", "endpoint": "endpoint"}[resource]
+	resource := slices.Sorted(maps.Keys(kinds))[src.IntN(len(kinds))]
 	arn := arnOf(resource, name)
-	_, isConfig := w.configs[name]
-	exists := map[string]bool{"model": w.models[name], "endpoint-config": isConfig, "endpoint": w.endpoints[name] != nil}[resource]
 	key, value := fmt.Sprint("k", src.IntN(3)), fmt.Sprint("v", src.IntN(9))
 	var err error
 	remove := src.IntN(3) == 0
@@ -182,11 +217,8 @@ func tagRandomResource(r *rig, w *world, src *rand.Rand) (string, error) {
 	} else {
 		_, err = r.AddTags(r.ctx, &sagemaker.AddTagsInput{ResourceArn: &arn, Tags: []types.Tag{{Key: &key, Value: &value}}})
 	}
-	if !exists {
-		return missing(what, resource, name), err
-	}
 	if w.tags[arn] == nil {
-		w.tags[arn] = map[string]string{}
+		return missingOne(resource, name), err
 	}
 	if remove {
 		delete(w.tags[arn], key)
@@ -196,55 +228,128 @@ func tagRandomResource(r *rig, w *world, src *rand.Rand) (string, error) {
 	return "", err
 }
 
+// TestRandomOperationsAgreeWithPlainMaps runs thousands of random sequences and
+// compares every answer and everything that can be described after each.
 func TestRandomOperationsAgreeWithPlainMaps(t *testing.T) {
-	for seed := range uint64(6) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r, w, src := newRig(t, echo()), newWorld(), rand.New(rand.NewPCG(seed, 1))
-				defer r.stop()
-				for n := range 400 {
-					i := src.IntN(len(steps))
-					want, err := steps[i](r, w, src)
-					synctest.Wait()
-					if want == "" && err != nil {
-						t.Fatalf("operation %d (step %d): %v", n, i, err)
+	sequences, length := uint64(2_000), 40
+	if testing.Short() {
+		sequences = 200
+	}
+	names := slices.Sorted(maps.Keys(steps))
+	var mu sync.Mutex
+	covered := map[string]int{}
+	for part := range uint64(4) {
+		t.Run(fmt.Sprint("part ", part), func(t *testing.T) {
+			t.Parallel()
+			for seed := part; seed < sequences && !t.Failed(); seed += 4 {
+				synctest.Test(t, func(t *testing.T) {
+					r, w, src := newRig(t, byImage()), newWorld(), rand.New(rand.NewPCG(seed, 1))
+					defer r.stop()
+					for n := range length {
+						name := names[src.IntN(len(names))]
+						want, err := steps[name](r, w, src)
+						synctest.Wait()
+						if want == "" && err != nil {
+							t.Fatalf("seed %d, operation %d (%s): %v", seed, n, name, err)
+						}
+						if want != "" {
+							wantMessage(t, err, "ValidationException", want)
+						}
+						agree(t, r, w)
+						if t.Failed() {
+							t.Fatalf("seed %d, after operation %d (%s)", seed, n, name)
+						}
+						mu.Lock()
+						covered[fmt.Sprint(name, " ", want == "")]++
+						mu.Unlock()
 					}
-					if want != "" {
-						wantMessage(t, err, "ValidationException", want)
-					}
-					agree(t, r, w)
-					if t.Failed() {
-						t.Fatalf("after operation %d (step %d)", n, i)
-					}
-				}
-			})
+				})
+			}
 		})
 	}
+	t.Cleanup(func() {
+		for _, name := range names {
+			if name != "CreateEndpoint twice at once" && covered[name+" true"] == 0 {
+				t.Errorf("%s never succeeded", name)
+			}
+			if name != "time passes" && covered[name+" false"] == 0 {
+				t.Errorf("%s was never refused", name)
+			}
+		}
+	})
 }
 
 // agree compares everything that can be asked with what the world says.
 func agree(t *testing.T, r *rig, w *world) {
 	t.Helper()
-	for i := range 4 {
+	for i := range 3 {
 		name := fmt.Sprintf("n%d", i)
-		out, err := r.DescribeEndpoint(r.ctx, &sagemaker.DescribeEndpointInput{EndpointName: &name})
-		e := w.endpoints[name]
-		if e == nil {
-			wantMessage(t, err, "ValidationException", missing("endpoint", "endpoint", name))
-			continue
-		}
-		if err != nil || out.EndpointStatus != e.status || *out.EndpointConfigName != e.config {
-			t.Errorf("%s: %+v, %v; want %+v", name, out, err, e)
-			continue
-		}
-		if e.status == statusCreating {
-			continue
-		}
-		v := out.ProductionVariants[0]
-		if *v.CurrentInstanceCount != e.current || *v.DesiredInstanceCount != e.desired || *v.DesiredWeight != e.weight {
-			t.Errorf("%s: %d of %d instances, weight %v; want %+v", name, *v.CurrentInstanceCount, *v.DesiredInstanceCount, *v.DesiredWeight, e)
-		}
+		agreeOnModel(t, r, w, name)
+		agreeOnConfig(t, r, w, name)
+		agreeOnEndpoint(t, r, w, name)
 	}
+	agreeOnTags(t, r, w)
+	agreeOnLists(t, r, w)
+}
+
+func agreeOnModel(t *testing.T, r *rig, w *world, name string) {
+	t.Helper()
+	out, err := r.DescribeModel(r.ctx, &sagemaker.DescribeModelInput{ModelName: &name})
+	broken, exists := w.models[name]
+	if !exists {
+		wantMessage(t, err, "ValidationException", missingOne("model", name))
+		return
+	}
+	if err != nil || (*out.PrimaryContainer.Image == "broken") != broken {
+		t.Errorf("model %s: %+v, %v", name, out, err)
+	}
+}
+
+func agreeOnConfig(t *testing.T, r *rig, w *world, name string) {
+	t.Helper()
+	out, err := r.DescribeEndpointConfig(r.ctx, &sagemaker.DescribeEndpointConfigInput{EndpointConfigName: &name})
+	c, exists := w.configs[name]
+	if !exists {
+		wantMessage(t, err, "ValidationException", missingOne("endpoint-config", name))
+		return
+	}
+	if err != nil || *out.ProductionVariants[0].ModelName != c.model || *out.ProductionVariants[0].InitialInstanceCount != c.count {
+		t.Errorf("configuration %s: %+v, %v; want %+v", name, out, err, c)
+	}
+}
+
+func agreeOnEndpoint(t *testing.T, r *rig, w *world, name string) {
+	t.Helper()
+	out, err := r.DescribeEndpoint(r.ctx, &sagemaker.DescribeEndpointInput{EndpointName: &name})
+	e := w.endpoints[name]
+	if e == nil {
+		wantMessage(t, err, "ValidationException", missingOne("endpoint", name))
+		return
+	}
+	if err != nil || out.EndpointStatus != e.status || *out.EndpointConfigName != e.config || (out.FailureReason != nil) != e.failed {
+		t.Errorf("%s: %+v, %v; want %+v", name, out, err, e)
+		return
+	}
+	if p := out.PendingDeploymentSummary; (p != nil) != (e.pending != nil) || p != nil && *p.EndpointConfigName != e.pending.config {
+		t.Errorf("%s: pending %+v, want %+v", name, p, e.pending)
+	}
+	if e.status == statusCreating || e.status == statusFailed {
+		if out.ProductionVariants != nil {
+			t.Errorf("%s is %s with %+v", name, e.status, out.ProductionVariants)
+		}
+		return
+	}
+	v := out.ProductionVariants[0]
+	if *v.CurrentInstanceCount != e.current || *v.DesiredInstanceCount != e.desired || *v.DesiredWeight != e.weight {
+		t.Errorf("%s: %d of %d instances, weight %v; want %+v", name, *v.CurrentInstanceCount, *v.DesiredInstanceCount, *v.DesiredWeight, e)
+	}
+	if _, err := r.invoke(name); err != nil {
+		t.Errorf("%s is %s and answers %v", name, e.status, err)
+	}
+}
+
+func agreeOnTags(t *testing.T, r *rig, w *world) {
+	t.Helper()
 	for arn, want := range w.tags {
 		out, err := r.ListTags(r.ctx, &sagemaker.ListTagsInput{ResourceArn: &arn})
 		got := map[string]string{}
@@ -257,16 +362,34 @@ func agree(t *testing.T, r *rig, w *world) {
 			t.Errorf("tags of %s: %v, %v; want %v", arn, got, err, want)
 		}
 	}
-	list, err := r.ListEndpoints(r.ctx, &sagemaker.ListEndpointsInput{SortBy: types.EndpointSortKeyName, SortOrder: types.OrderKeyAscending})
-	if err != nil {
-		t.Error(err)
-		return
+	for arn := range w.gone {
+		if out, err := r.ListTags(r.ctx, &sagemaker.ListTagsInput{ResourceArn: &arn}); err == nil {
+			t.Errorf("tags of %s, which was deleted: %+v", arn, out.Tags)
+		}
 	}
-	var names []string
-	for _, e := range list.Endpoints {
-		names = append(names, *e.EndpointName)
+}
+
+func agreeOnLists(t *testing.T, r *rig, w *world) {
+	t.Helper()
+	got := map[string][]string{}
+	modelList, err := r.ListModels(r.ctx, &sagemaker.ListModelsInput{SortBy: types.ModelSortKeyName, SortOrder: types.OrderKeyAscending})
+	r.must(err)
+	for _, m := range modelList.Models {
+		got["model"] = append(got["model"], *m.ModelName)
 	}
-	if want := slices.Sorted(maps.Keys(w.endpoints)); !slices.Equal(names, want) {
-		t.Errorf("ListEndpoints gives %v, want %v", names, want)
+	configList, err := r.ListEndpointConfigs(r.ctx, &sagemaker.ListEndpointConfigsInput{SortBy: types.EndpointConfigSortKeyName, SortOrder: types.OrderKeyAscending})
+	r.must(err)
+	for _, c := range configList.EndpointConfigs {
+		got["endpoint-config"] = append(got["endpoint-config"], *c.EndpointConfigName)
+	}
+	endpointList, err := r.ListEndpoints(r.ctx, &sagemaker.ListEndpointsInput{SortBy: types.EndpointSortKeyName, SortOrder: types.OrderKeyAscending})
+	r.must(err)
+	for _, e := range endpointList.Endpoints {
+		got["endpoint"] = append(got["endpoint"], *e.EndpointName)
+	}
+	for resource := range kinds {
+		if want := w.names(resource); !slices.Equal(got[resource], want) {
+			t.Errorf("the list of kind %s gives %v, want %v", resource, got[resource], want)
+		}
 	}
 }
