@@ -109,6 +109,9 @@ func (p *Plane) CreateEndpoint(ctx context.Context, in *sagemaker.CreateEndpoint
 		rec.EndpointName, rec.EndpointArn, rec.CreationTime = in.EndpointName, &arn, &tx.Now
 		rec.LastDeploymentConfig = in.DeploymentConfig
 		rec.enter(statusCreating, tx.Now)
+		if err := p.chargeQuota(tx, scope, rec); err != nil {
+			return err
+		}
 		tx.OnCommit(func() { p.wake(endpointKey(scope, name)) })
 		return endpoints.Put(tx, store.Scope(scope), id(name), rec)
 	})

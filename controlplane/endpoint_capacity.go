@@ -33,6 +33,9 @@ func (p *Plane) UpdateEndpointWeightsAndCapacities(ctx context.Context, in *sage
 		if err := setCapacities(rec, in.DesiredWeightsAndCapacities); err != nil {
 			return err
 		}
+		if err := p.chargeQuota(tx, scope, rec); err != nil {
+			return err
+		}
 		rec.Generation++
 		rec.FailureReason = nil
 		rec.enter(statusUpdating, tx.Now)

@@ -50,6 +50,9 @@ func (p *Plane) UpdateEndpoint(ctx context.Context, in *sagemaker.UpdateEndpoint
 			return err
 		}
 		rec.begin(target, policy, tx)
+		if err := p.chargeQuota(tx, scope, rec); err != nil {
+			return err
+		}
 		out.EndpointArn = rec.EndpointArn
 		tx.OnCommit(func() { p.wake(endpointKey(scope, name)) })
 		return endpoints.Put(tx, store.Scope(scope), id(name), rec)

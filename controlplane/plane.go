@@ -36,6 +36,8 @@ type Options struct {
 	// Alarms answers for the alarms of AutoRollbackConfiguration; nil means those
 	// that SetAlarmState has set.
 	Alarms AlarmSource
+	// Quotas limit what each account may have in each region.
+	Quotas Quotas
 	// Dir holds the instances' own directories and their logs.
 	Dir string
 	// TimeScale divides every wait of the control loops; 1 is real time.

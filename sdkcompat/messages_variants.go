@@ -64,3 +64,9 @@ var (
 		"seen as far as ModelDataSource in a public log, 2026")
 	ServerlessExcludesRegistries = message(validation, Chosen, "Private Docker registries are not supported for Serverless Inference", likeIsolation)
 )
+
+// QuotaExceeded is of the quota's name as AWS lists it. AWS's documentation
+// quotes the sentence with both of its hints.
+var QuotaExceeded = message("ResourceLimitExceeded", Seen, "The account-level service limit '{quota}' is {limit} {unit}, with current utilization of {used} {unit} and a request delta of {delta} {unit}. "+
+	"Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota.",
+	"aws-genai-llm-chatbot#244; with the last hint in the developer guide and in logs since 2023")
