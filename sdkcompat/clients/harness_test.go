@@ -1,5 +1,6 @@
 // Package clients_test drives the real daemon with real SDKs: it knows sagelocal
-// only as a program and a port.
+// only as a program and a port. Errors that it cannot be brought to answer come
+// from a server that has nothing but sdkcompat's encoding.
 package clients_test
 
 import (

@@ -5,12 +5,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
 func TestJavaScriptSDKJourney(t *testing.T) {
 	t.Parallel()
+	dir := needJavaScriptSDK(t)
+	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "node", filepath.Join(dir, "journey.mjs"))
+}
+
+var javaScriptSDK sync.Mutex // two npms in one folder harm each other
+
+// needJavaScriptSDK installs the SDK where it is not, and returns its folder.
+func needJavaScriptSDK(t *testing.T) string {
+	t.Helper()
 	needProgram(t, "node")
+	javaScriptSDK.Lock()
+	defer javaScriptSDK.Unlock()
 	dir := filepath.Join(repository(), "sdkcompat", "clients", "js")
 	if _, err := os.Stat(filepath.Join(dir, "node_modules")); errors.Is(err, os.ErrNotExist) {
 		needProgram(t, "npm")
@@ -20,5 +32,5 @@ func TestJavaScriptSDKJourney(t *testing.T) {
 			skip(t, "npm cannot install the SDK: %v: %s", err, out)
 		}
 	}
-	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "node", filepath.Join(dir, "journey.mjs"))
+	return dir
 }
