@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"math"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -171,9 +172,9 @@ func shareAt(t *types.TrafficRoutingConfig, step, total int) float64 {
 	}
 	switch {
 	case t.Type == types.TrafficRoutingConfigTypeCanary && step == 1:
-		return min(1, fraction(t.CanarySize, total))
+		return min(1, stepSize(t.CanarySize, total))
 	case t.Type == types.TrafficRoutingConfigTypeLinear:
-		return min(1, float64(step)*fraction(t.LinearStepSize, total))
+		return min(1, float64(step)*stepSize(t.LinearStepSize, total))
 	}
 	return 1
 }
@@ -188,6 +189,18 @@ func (u *rollout) complete() bool {
 		}
 	}
 	return true
+}
+
+// stepSize is the part of the traffic that a CapacitySize means. A percentage is
+// a whole number; one that is whole instances but for that counts as those
+// instances: AWS's notebooks on linear and rolling updates call 33 percent of 3
+// instances one instance, so that three steps of it are everything.
+func stepSize(size *types.CapacitySize, total int) float64 {
+	part := fraction(size, total)
+	if whole := math.Round(part*float64(total)) / float64(max(1, total)); whole > 0 && math.Abs(whole-part) < 0.01 {
+		return whole
+	}
+	return part
 }
 
 // fraction is a CapacitySize as part of a whole.

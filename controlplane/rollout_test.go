@@ -53,6 +53,10 @@ func TestTrafficShareOfEachStep(t *testing.T) {
 		{"a canary of 10 percent", canary(percent(10)), 4, []float64{0.1, 1}},
 		{"thirds", linear(count(1)), 3, []float64{1. / 3, 2. / 3, 1}},
 		{"40 percent", linear(percent(40)), 5, []float64{0.4, 0.8, 1}},
+		{"33 percent of 3 instances, as in AWS's notebook", linear(percent(33)), 3, []float64{1. / 3, 2. / 3, 1}},
+		{"33 percent of 1 instance", linear(percent(33)), 1, []float64{0.33, 0.66, 0.99, 1}},
+		{"a canary of 17 percent of 6", canary(percent(17)), 6, []float64{1. / 6, 1}},
+		{"a canary of 10 percent of 11", canary(percent(10)), 11, []float64{1. / 11, 1}},
 	} {
 		var got []float64
 		for step := range tc.want {
