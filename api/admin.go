@@ -42,6 +42,8 @@ func (a *admin) register(r *mux.Router) {
 	r.Methods(http.MethodGet).Path("/endpoints/{name}/responses").Handler(a.route(a.getResponses))
 	r.Methods(http.MethodPut).Path("/endpoints/{name}/responses").Handler(a.route(a.putResponses))
 	r.Methods(http.MethodDelete).Path("/endpoints/{name}/responses").Handler(a.route(a.deleteResponses))
+	r.Methods(http.MethodGet).Path("/capacity").Handler(a.route(a.getCapacity))
+	r.Methods(http.MethodPut).Path("/capacity").Handler(a.route(a.putCapacity))
 	r.Methods(http.MethodGet).Path("/alarms").Handler(a.route(a.getAlarms))
 	r.Methods(http.MethodPut).Path("/alarms/{name}").Handler(a.route(a.putAlarm))
 	r.Methods(http.MethodGet).Path("/endpoints/{name}/logs").Handler(a.route(a.getLogs))

@@ -38,6 +38,8 @@ type Options struct {
 	Alarms AlarmSource
 	// Quotas limit what each account may have in each region.
 	Quotas Quotas
+	// Capacity is how many instances there are to be had; nil is no limit.
+	Capacity *Capacity
 	// Dir holds the instances' own directories and their logs.
 	Dir string
 	// TimeScale divides every wait of the control loops; 1 is real time.
@@ -71,6 +73,9 @@ func New(o Options) *Plane {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.Capacity == nil {
+		o.Capacity = &Capacity{used: map[string]int{}}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Plane{

@@ -70,3 +70,9 @@ var (
 var QuotaExceeded = message("ResourceLimitExceeded", Seen, "The account-level service limit '{quota}' is {limit} {unit}, with current utilization of {used} {unit} and a request delta of {delta} {unit}. "+
 	"Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota.",
 	"aws-genai-llm-chatbot#244; with the last hint in the developer guide and in logs since 2023")
+
+// sagelocal's own route.
+var (
+	InvalidCapacityBody = message(validation, Chosen, `The body is not {"rules": [...]} of capacity: {cause}`, "")
+	InvalidCapacity     = message(validation, Chosen, "Invalid capacity: {cause}.", "")
+)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/sagelocal/sagelocal/controlplane"
 	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/dataplane/process"
 	"github.com/sagelocal/sagelocal/dataplane/simulated"
@@ -30,8 +31,13 @@ type Config struct {
 	Buckets map[string]string `yaml:"buckets"`
 	// Responses are scripted answers by endpoint name.
 	Responses map[string][]dataplane.ResponseRule `yaml:"responses"`
+	// Quotas are what each account may have in each region, Capacity what there
+	// is for all of them.
+	Quotas   controlplane.Quotas         `yaml:"quotas"`
+	Capacity []controlplane.CapacityRule `yaml:"capacity"`
 
-	dir string // of the configuration file
+	dir      string                 // of the configuration file
+	capacity *controlplane.Capacity // nil without a file
 }
 
 // ImageRule gives the images that match one kind of worker.
@@ -82,6 +88,13 @@ func (c *Config) check() error {
 			return fmt.Errorf("buckets: %s: %s is not a directory", bucket, dir)
 		}
 		c.Buckets[bucket] = dir
+	}
+	if err := c.Quotas.Validate(); err != nil {
+		return fmt.Errorf("quotas: %w", err)
+	}
+	var err error
+	if c.capacity, err = controlplane.NewCapacity(c.Capacity); err != nil {
+		return fmt.Errorf("capacity: %w", err)
 	}
 	for endpoint, rules := range c.Responses {
 		if _, err := dataplane.NewResponses(rules); err != nil {

@@ -25,6 +25,11 @@ func TestConfigErrorsSayWhereAndWhat(t *testing.T) {
 		{"no image", "images:\n  - {simulated: {}}\n", "rule 1: image is missing"},
 		{"an impossible worker", "images:\n  - {image: \"*\", simulated: {failure_rate: 2}}\n", "failure_rate"},
 		{"a bucket that is not there", "buckets: {models: nowhere}\n", "is not a directory"},
+		{"an unknown quota", "quotas: {instance: {default: 1}}\n", "instance"},
+		{"a quota of no instance type", "quotas: {instances: {m5.large: 1}}\n", `quotas: instances: "m5.large" is no instance type`},
+		{"a negative quota", "quotas: {endpoints: -1}\n", "quotas: endpoints is negative"},
+		{"a quota that is no number", "quotas: {endpoints: many}\n", "endpoints: many"},
+		{"a capacity of nothing", "capacity: [{instance_type: ml.m5.large}]\n", "capacity: rule 1: instance_type \"ml.m5.large\" needs exactly one of"},
 		{"an impossible answer", "responses: {e: [{status: 99}]}\n", "responses: e: rule 1: status 99"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -58,8 +63,8 @@ func TestEmptyConfigIsAllowed(t *testing.T) {
 
 func TestSampleConfigIsValid(t *testing.T) {
 	c, err := ReadConfig("../../../testdata/sagelocal.yaml")
-	if err != nil || len(c.Images) < 4 || len(c.Buckets) != 1 || len(c.Responses) == 0 {
-		t.Errorf("%d rules, %d buckets, %d scripts, %v", len(c.Images), len(c.Buckets), len(c.Responses), err)
+	if err != nil || len(c.Images) < 4 || len(c.Buckets) != 1 || len(c.Responses) == 0 || len(c.Quotas.Instances) == 0 || len(c.Capacity) == 0 {
+		t.Errorf("%d rules, %d buckets, %d scripts, %d quotas, %d capacities, %v", len(c.Images), len(c.Buckets), len(c.Responses), len(c.Quotas.Instances), len(c.Capacity), err)
 	}
 }
 

@@ -108,6 +108,7 @@ func (d *Daemon) build(o Options, config *Config, db *store.DB) {
 	d.plane = controlplane.New(controlplane.Options{
 		DB: db, Fleet: fleet, Launcher: newLaunchers(config, data, o.TimeScale).For,
 		ModelData: data, Logs: logs, Responses: responses, Dir: d.dataDir,
+		Quotas: config.Quotas, Capacity: config.capacity,
 		TimeScale: o.TimeScale, Seed: o.Seed, Logger: o.Logger,
 	})
 	d.onStop(d.plane.Stop)
