@@ -26,7 +26,7 @@ func (a *admin) putAlarm(r *http.Request) (any, error) {
 		State string `json:"state"`
 	}
 	if err := json.Unmarshal(body, &doc); err != nil {
-		return nil, sdkcompat.Validation(`The body must be JSON such as {"state": "ALARM"}.`)
+		return nil, sdkcompat.InvalidAlarmBody.Error()
 	}
 	name := mux.Vars(r)["name"]
 	if err := a.plane.SetAlarmState(r.Context(), name, doc.State); err != nil {

@@ -70,10 +70,10 @@ func (p *Plane) alarming(tx *store.Tx, scope sdkcompat.Scope, u *rollout) ([]str
 // when it returns. This is sagelocal's own route; CloudWatch has SetAlarmState.
 func (p *Plane) SetAlarmState(ctx context.Context, name, state string) error {
 	if !slices.Contains([]string{AlarmOK, AlarmAlarm, AlarmInsufficientData}, state) {
-		return sdkcompat.Validation(fmt.Sprintf("Alarm state %q is none of OK, ALARM, INSUFFICIENT_DATA.", state))
+		return sdkcompat.InvalidAlarmState.Error(state)
 	}
 	if name == "" || len(name) > 255 { // AlarmName (API_PutMetricAlarm)
-		return sdkcompat.Validation("An alarm's name has 1 to 255 characters.")
+		return sdkcompat.InvalidAlarmName.Error()
 	}
 	scope := scopeOf(ctx)
 	return p.DB.Update(func(tx *store.Tx) error {
@@ -105,7 +105,7 @@ func checkAlarms(c *types.AutoRollbackConfig) error {
 	seen := map[string]bool{}
 	for _, a := range c.Alarms {
 		if a.AlarmName == nil || seen[*a.AlarmName] {
-			return sdkcompat.Validation("Each of the Alarms in AutoRollbackConfiguration needs a name of its own.")
+			return sdkcompat.AlarmNotUnique.Error()
 		}
 		seen[*a.AlarmName] = true
 	}

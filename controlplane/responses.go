@@ -15,7 +15,7 @@ import (
 // those of the configuration file. This is sagelocal's own, not AWS's.
 func (p *Plane) PutResponses(ctx context.Context, endpoint string, rules []dataplane.ResponseRule) error {
 	if _, err := dataplane.NewResponses(rules); err != nil {
-		return sdkcompat.Validation(fmt.Sprintf("Invalid scripted responses: %v.", err))
+		return sdkcompat.InvalidResponses.Error(err)
 	}
 	var text []byte
 	if len(rules) > 0 {

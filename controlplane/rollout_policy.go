@@ -1,8 +1,6 @@
 package controlplane
 
 import (
-	"fmt"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
@@ -17,14 +15,14 @@ func checkUpdate(present, target *deployment, policy *types.DeploymentConfig) er
 		v := &target.Variants[i]
 		old := present.variant(v.name())
 		if old != nil && old.Config.ServerlessConfig == nil && v.Config.ServerlessConfig != nil {
-			return sdkcompat.Validation(fmt.Sprintf("Variant %q has instances and cannot be updated to a serverless variant.", v.name()))
+			return sdkcompat.InstancesToServerless.Error(v.name())
 		}
 	}
 	if policy == nil {
 		return nil
 	}
 	if policy.BlueGreenUpdatePolicy != nil && policy.RollingUpdatePolicy != nil {
-		return sdkcompat.Validation("DeploymentConfig must not specify both BlueGreenUpdatePolicy and RollingUpdatePolicy.")
+		return sdkcompat.PolicyTwice.Error()
 	}
 	if err := checkAlarms(policy.AutoRollbackConfiguration); err != nil {
 		return err
@@ -49,7 +47,7 @@ func sameVariants(present, target *deployment) error {
 		same = same && present.variant(target.Variants[i].name()) != nil
 	}
 	if !same {
-		return sdkcompat.Validation(fmt.Sprintf("With a DeploymentConfig, endpoint configuration %q must have the same variant names as %q.", target.ConfigName, present.ConfigName))
+		return sdkcompat.VariantsChanged.Error(target.ConfigName, present.ConfigName)
 	}
 	return nil
 }
@@ -57,7 +55,7 @@ func sameVariants(present, target *deployment) error {
 func checkRolling(target *deployment, p *types.RollingUpdatePolicy) error {
 	v := &target.Variants[0]
 	if len(target.Variants) > 1 || v.Config.ServerlessConfig != nil {
-		return sdkcompat.Validation("RollingUpdatePolicy supports endpoints with one instance-based variant only.")
+		return sdkcompat.RollingOfMany.Error()
 	}
 	if err := checkSize(v, "MaximumBatchSize", p.MaximumBatchSize, 5, 50); err != nil {
 		return err
@@ -92,11 +90,11 @@ func checkBlueGreen(target *deployment, t *types.TrafficRoutingConfig) error {
 // instances. It is required.
 func checkSize(v *variant, member string, size *types.CapacitySize, least, most float64) error {
 	if size == nil || size.Value == nil {
-		return sdkcompat.Validation(fmt.Sprintf("DeploymentConfig requires %s.", member))
+		return sdkcompat.SizeMissing.Error(member)
 	}
 	percent := 100 * fraction(size, int(v.Count))
 	if aws.ToInt32(size.Value) < 1 || percent < least || percent > most {
-		return sdkcompat.Validation(fmt.Sprintf("%s must be between %g and %g percent of the instances of variant %q, which has %d.", member, max(least, 1), most, v.name(), v.Count))
+		return sdkcompat.SizeRange.Error(member, max(least, 1), most, v.name(), v.Count)
 	}
 	return nil
 }

@@ -1,9 +1,10 @@
 package controlplane
 
 import (
-	"fmt"
 	"strings"
 	"time"
+
+	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 // circumstances are what a rollout depends on beside its instances.
@@ -46,10 +47,10 @@ func (u *rollout) verdict(at progress, c circumstances) string {
 		return f.reason()
 	}
 	if len(c.alarms) > 0 && u.watched() {
-		return fmt.Sprintf("One or more alarms of the AutoRollbackConfiguration went into the ALARM state during the deployment: %s.", strings.Join(c.alarms, ", "))
+		return sdkcompat.AlarmRaised.Sentence(strings.Join(c.alarms, ", "))
 	}
 	if u.limit() > 0 && c.left(u.Started, u.limit()) == 0 {
-		return fmt.Sprintf("The deployment did not end within MaximumExecutionTimeoutInSeconds (%d).", int(u.limit().Seconds()))
+		return sdkcompat.DeploymentLate.Sentence(int(u.limit().Seconds()))
 	}
 	return ""
 }
@@ -185,7 +186,7 @@ func stick(old fleetProgress) transition {
 		v := &rec.Deployment.Variants[0]
 		reason := old.reason()
 		if rec.FailureReason != nil {
-			reason = *rec.FailureReason + " The rollback failed as well: " + reason
+			reason = sdkcompat.RollbackFailed.Sentence(*rec.FailureReason, reason)
 		}
 		explain(reason)(rec, now)
 		v.RollbackCount, v.Count = v.Count, int32(old.serving[v.name()])

@@ -10,7 +10,8 @@ var (
 	BaseHasAdapters    = message(validation, Chosen, `Inference component "{arn}" is a base inference component for one or more associated adapter inference components.`, "the words that terraform-provider-aws#48894 matches")
 	ComponentsOnDelete = message(validation, Seen, "Cannot delete endpoint with inference component associated. Please delete inference component and try it again.",
 		"gruntwork-io/cloud-nuke#1142")
-	CopyCountZero = message(validation, Seen, "Inference components copy count an integer larger than 0.",
+	ComponentsLose = message(validation, Chosen, `Endpoint configuration "{config}" has no production variant "{variant}" without ModelName, which inference component "{arn}" is on.`, "")
+	CopyCountZero  = message(validation, Seen, "Inference components copy count an integer larger than 0.",
 		"stdapi.ai#43; what stands around these words is unknown")
 	UpdateUnsupported = message(validation, Chosen, `Update operation is not supported for inference component "{arn}": {cause}.`,
 		"begins as seen in public logs")
@@ -62,8 +63,8 @@ var (
 	ComponentDataFailed = message(FailureReason, Chosen, "Failed to download model data for inference component {component}: {cause}.", "")
 	ComponentTooLarge   = message(FailureReason, Chosen, "No instance of production variant {variant} can ever hold a copy of inference component {component}: {cause}.", "")
 	ComponentNoRoom     = message(FailureReason, Chosen, "The instances of production variant {variant} had no room for {count} of the copies of inference component {component} within {seconds} seconds.", "")
-	ComponentAlarm      = message(FailureReason, Chosen, "One or more alarms of the AutoRollbackConfiguration went into the ALARM state during the deployment: {alarms}.", "")
-	ComponentLate       = message(FailureReason, Chosen, "The deployment did not end within MaximumExecutionTimeoutInSeconds ({seconds}).", "")
+	ComponentAlarm      = AlarmRaised
+	ComponentLate       = DeploymentLate
 	AdapterFailed       = message(FailureReason, Chosen, "The base inference component could not load adapter {component}: {cause}.", "")
 )
 

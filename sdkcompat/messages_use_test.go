@@ -13,17 +13,11 @@ import (
 
 // unconverted are the files that may still write sentences of their own.
 var unconverted = []string{
-	"../api/admin_alarms.go",
-	"../controlplane/alarms.go",
 	"../controlplane/deployment.go",
 	"../controlplane/endpoint.go",
 	"../controlplane/endpoint_capacity.go",
-	"../controlplane/endpoint_config.go",
-	"../controlplane/failure.go",
 	"../controlplane/inference_component*.go",
 	"../controlplane/plane.go",
-	"../controlplane/responses.go",
-	"../controlplane/rollout_policy.go",
 	"../controlplane/table.go",
 }
 
