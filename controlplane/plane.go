@@ -207,7 +207,7 @@ func scopeOf(ctx context.Context) sdkcompat.Scope {
 // notFound turns the store's answer for a missing record into AWS's.
 func notFound(err error, what, arn string) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return sdkcompat.Validation(fmt.Sprintf("Could not find %s %q.", what, arn))
+		return sdkcompat.NotFound.Error(what, arn)
 	}
 	return err
 }

@@ -19,14 +19,17 @@ const (
 	Chosen Mark = "chosen"
 )
 
-// FailureReason in place of a code marks what Describe operations give as the
-// member of that name. It holds at most 1,024 characters (API model).
-const FailureReason = "FailureReason"
+// In place of a code these mark what Describe operations give as the member of
+// that name. Both hold at most 1,024 characters (API model).
+const (
+	FailureReason = "FailureReason"
+	StatusMessage = "StatusMessage" // of a variant
+)
 
 // Message is one sentence of the catalogue: all that the daemon answers with or
 // writes to a FailureReason. docs/fidelity.md shows the catalogue as a table.
 type Message struct {
-	// Code is AWS's wire name of the error, or [FailureReason].
+	// Code is AWS's wire name of the error, or [FailureReason] or [StatusMessage].
 	Code string
 	// Text is the sentence; each {name} in it stands for a value.
 	Text string

@@ -80,6 +80,8 @@ var (
 		"Please retry using a different ML instance type or after some time.", "public logs")
 	ModelDataFailed = message(FailureReason, Chosen, "Failed to download model data for production variant {variant}: {cause}.", "")
 	ServiceFailed   = message(FailureReason, Chosen, "Request to service failed. If failure persists after retry, contact customer support.", "")
+	// InstanceFailing is said while instances are tried again.
+	InstanceFailing = message(StatusMessage, Chosen, "Instance {ordinal} failed {count} times: {cause}", "")
 )
 
 // Invocations. The runtime's code is ValidationError where the control plane's is
