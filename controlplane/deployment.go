@@ -79,7 +79,8 @@ func newDeployment(tx *store.Tx, scope sdkcompat.Scope, config *endpointConfigRe
 	}
 	for _, pv := range config.ProductionVariants {
 		if pv.ModelName == nil {
-			return d, notBuilt("inference components (a production variant without ModelName)")
+			d.Variants = append(d.Variants, hostVariant(pv))
+			continue
 		}
 		model, err := getModel(tx, scope, *pv.ModelName)
 		if err != nil {
@@ -112,5 +113,5 @@ func onlyContainer(model *modelRecord) (*types.ContainerDefinition, error) {
 }
 
 func notBuilt(what string) error {
-	return sdkcompat.Validation("sagelocal does not host " + what + " yet; docs/fidelity.md lists what it does.")
+	return sdkcompat.NotHosted.Error(what)
 }

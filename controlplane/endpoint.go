@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
@@ -172,6 +171,9 @@ func (p *Plane) DeleteEndpoint(ctx context.Context, in *sagemaker.DeleteEndpoint
 		if rec.EndpointStatus != statusFailed && rec.EndpointStatus != statusUpdateRollbackFailed && rec.busy() {
 			return inProgress(rec)
 		}
+		if err := withoutComponents(tx, scope, name); err != nil {
+			return err
+		}
 		rec.Generation++
 		rec.enter(statusDeleting, tx.Now)
 		tx.OnCommit(func() { p.wake(endpointKey(scope, name)) })
@@ -186,7 +188,7 @@ func (r *endpointRecord) busy() bool { return r.EndpointStatus != statusInServic
 
 // inProgress is AWS's answer to a change, deletion included, of a busy endpoint.
 func inProgress(rec *endpointRecord) error {
-	return sdkcompat.Validation(fmt.Sprintf("Cannot update in-progress endpoint %q.", *rec.EndpointArn))
+	return sdkcompat.EndpointInProgress.Error(*rec.EndpointArn)
 }
 
 func getEndpoint(tx *store.Tx, scope sdkcompat.Scope, name string) (*endpointRecord, error) {

@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
@@ -54,12 +53,12 @@ func setCapacities(rec *endpointRecord, desired []types.DesiredWeightAndCapacity
 	for _, d := range desired {
 		name := *d.VariantName
 		if seen[name] {
-			return sdkcompat.Validation(fmt.Sprintf("The variant name %q was non-unique within the request.", name))
+			return sdkcompat.VariantNotUnique.Error(name)
 		}
 		seen[name] = true
 		v := rec.Deployment.variant(name)
 		if v == nil {
-			return sdkcompat.Validation(fmt.Sprintf("The variant name(s) %q is/are not present within endpoint configuration %q.", name, rec.Deployment.ConfigName))
+			return sdkcompat.VariantNotPresent.Error(name, rec.Deployment.ConfigName)
 		}
 		if err := setCapacity(v, &d, rec.AsyncInferenceConfig != nil); err != nil {
 			return err
@@ -72,13 +71,13 @@ func setCapacity(v *variant, d *types.DesiredWeightAndCapacity, async bool) erro
 	serverless := v.Config.ServerlessConfig
 	switch {
 	case d.DesiredInstanceCount != nil && serverless != nil:
-		return sdkcompat.Validation(fmt.Sprintf("DesiredInstanceCount cannot be set for serverless variant %q.", v.name()))
+		return sdkcompat.CapacityOfServerless.Error(v.name())
 	case d.ServerlessUpdateConfig != nil && serverless == nil:
-		return sdkcompat.Validation(fmt.Sprintf("ServerlessUpdateConfig cannot be set for variant %q, which has instances.", v.name()))
-	case d.DesiredInstanceCount != nil && *d.DesiredInstanceCount == 0 && !async:
+		return sdkcompat.ConcurrencyOfInstances.Error(v.name())
+	case d.DesiredInstanceCount != nil && *d.DesiredInstanceCount == 0 && !async && !v.hosts():
 		// Only asynchronous endpoints and inference components scale to zero
 		// (docs: async-inference-autoscale, endpoint-auto-scaling-zero-instances).
-		return sdkcompat.Validation(fmt.Sprintf("DesiredInstanceCount of variant %q must be at least 1.", v.name()))
+		return sdkcompat.CapacityZero.Error(v.name())
 	}
 	if d.DesiredInstanceCount != nil {
 		v.Count = *d.DesiredInstanceCount
@@ -94,7 +93,7 @@ func setCapacity(v *variant, d *types.DesiredWeightAndCapacity, async bool) erro
 			serverless.ProvisionedConcurrency = u.ProvisionedConcurrency
 		}
 		if aws.ToInt32(serverless.ProvisionedConcurrency) > aws.ToInt32(serverless.MaxConcurrency) {
-			return sdkcompat.Validation(fmt.Sprintf("ProvisionedConcurrency of variant %q must not exceed its MaxConcurrency.", v.name()))
+			return sdkcompat.ProvisionedAboveMax.Error(v.name())
 		}
 	}
 	return nil

@@ -53,6 +53,7 @@ func pendingDeployment(rec *endpointRecord, d *deployment, started time.Time, st
 // observation is what the fleet knows of one variant.
 type observation struct {
 	inService int32
+	types     map[string]int32 // those in service by instance type
 	message   string
 }
 
@@ -63,10 +64,11 @@ func (p *Plane) observe(key dataplane.Key) map[group]observation {
 		return live
 	}
 	for _, v := range e.Snapshot().Variants {
-		o := observation{message: v.Message}
+		o := observation{message: v.Message, types: map[string]int32{}}
 		for _, in := range v.Instances {
 			if in.State() == dataplane.InService {
 				o.inService++
+				o.types[in.Type]++
 			}
 		}
 		live[group{v.Deployment, v.Name}] = o
@@ -94,10 +96,7 @@ func summarize(rec *endpointRecord, v *variant, status *variantStatus, o observa
 	}
 	if len(v.Config.InstancePools) > 0 {
 		for _, pool := range v.Config.InstancePools {
-			n := int32(0)
-			if string(pool.InstanceType) == v.instanceType() {
-				n = o.inService
-			}
+			n := o.types[string(pool.InstanceType)]
 			s.InstancePools = append(s.InstancePools, types.InstancePoolSummary{InstanceType: pool.InstanceType, CurrentInstanceCount: &n})
 		}
 	}

@@ -49,6 +49,9 @@ func (p *Plane) UpdateEndpoint(ctx context.Context, in *sagemaker.UpdateEndpoint
 		if err := checkUpdate(&rec.Deployment, &target, policy); err != nil {
 			return err
 		}
+		if err := keepsComponents(tx, scope, rec, &target); err != nil {
+			return err
+		}
 		rec.begin(target, policy, tx)
 		if err := p.chargeQuota(tx, scope, rec); err != nil {
 			return err

@@ -3,10 +3,10 @@ package controlplane
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 // giveUp tells whether a slot has failed for good: what cannot be read or
@@ -30,16 +30,19 @@ func (f failure) reason() string { return failureReason(f.err, f.variant) }
 // failureReason is AWS's sentence for why an instance of a variant could not be
 // had. What the worker printed is in its log and in the daemon's.
 func failureReason(err error, variant string) string {
+	var problem *componentProblem
 	switch {
+	case errors.As(err, &problem):
+		return problem.reason
 	case errors.Is(err, dataplane.ErrCannotStart):
-		return fmt.Sprintf("CannotStartContainerError. Please ensure the model container for variant %s starts correctly when invoked with 'docker run <image> serve'", variant)
+		return sdkcompat.CannotStart.Sentence(variant)
 	case errors.Is(err, dataplane.ErrCapacity):
-		return "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a different ML instance type or after some time."
+		return sdkcompat.InsufficientCapacity.Sentence()
 	case errors.Is(err, dataplane.ErrModelData):
 		detail := strings.TrimLeft(strings.TrimPrefix(err.Error(), dataplane.ErrModelData.Error()), ": ")
-		return fmt.Sprintf("Failed to download model data for production variant %s: %s.", variant, detail)
+		return sdkcompat.ModelDataFailed.Sentence(variant, detail)
 	case errors.Is(err, dataplane.ErrPing):
-		return fmt.Sprintf("The primary container for production variant %s did not pass the ping health check. Please check CloudWatch logs for this endpoint.", variant)
+		return sdkcompat.PingFailed.Sentence("primary", variant)
 	}
-	return "Request to service failed. If failure persists after retry, contact customer support."
+	return sdkcompat.ServiceFailed.Sentence()
 }

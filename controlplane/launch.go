@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -75,6 +76,16 @@ func (r *reconciler) seed(purpose ...any) uint64 {
 	return h.Sum64()
 }
 
+// fill puts an instance into a vacant slot: a host for copies, or one that runs
+// the variant's model.
+func (r *reconciler) fill(ctx context.Context, rec *endpointRecord, key slotKey, copies map[copyGroup]wantedCopies) {
+	if v := rec.deployment(key.deployment).variant(key.variant); v.hosts() {
+		r.allocate(key, r.hostType(v, key.group, copies))
+		return
+	}
+	r.launch(ctx, rec, key)
+}
+
 // launch puts a new instance into a slot.
 func (r *reconciler) launch(ctx context.Context, rec *endpointRecord, key slotKey) {
 	v := rec.deployment(key.deployment).variant(key.variant)
@@ -102,7 +113,9 @@ func (r *reconciler) launch(ctx context.Context, rec *endpointRecord, key slotKe
 	in := s.instance
 	go func() {
 		defer cancel()
-		r.events <- event{key: key, err: r.live(lifetime, key, in, spec)}
+		r.events <- event{key: key, err: r.live(lifetime, in, spec, lifeHooks{
+			ready: func() { r.events <- event{key: key, ready: true} },
+		})}
 	}()
 }
 
@@ -134,16 +147,22 @@ func shapeOf(v *variant) dataplane.Shape {
 	return s
 }
 
+// lifeHooks are called in the course of an instance's life.
+type lifeHooks struct {
+	prepare func(context.Context, dataplane.Worker) // before it serves; may be nil
+	ready   func()                                  // when it serves
+}
+
 // live is an instance's whole life: start the worker, serve until told to stop
 // or until the worker dies, drain, stop, clean up. The error says why it ended
 // on its own; nil when ctx ended it.
-func (r *reconciler) live(ctx context.Context, key slotKey, in *dataplane.Instance, spec dataplane.Spec) (err error) {
+func (r *reconciler) live(ctx context.Context, in *dataplane.Instance, spec dataplane.Spec, hooks lifeHooks) (err error) {
 	defer in.Retire()
 	if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
 		return fmt.Errorf("instance directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(spec.Dir)) }()
-	log, err := r.plane.Logs.Open(r.key, spec.Variant, spec.InstanceID)
+	log, err := r.plane.Logs.Open(r.key, filepath.Join(spec.Variant, id(spec.InferenceComponent)), spec.InstanceID)
 	if err != nil {
 		return fmt.Errorf("instance log: %w", err)
 	}
@@ -157,8 +176,11 @@ func (r *reconciler) live(ctx context.Context, key slotKey, in *dataplane.Instan
 	if err != nil {
 		return err
 	}
+	if hooks.prepare != nil {
+		hooks.prepare(ctx, worker)
+	}
 	in.Serve(worker, time.Now())
-	r.events <- event{key: key, ready: true}
+	hooks.ready()
 	select {
 	case <-worker.Done():
 		err = worker.Err()
@@ -193,7 +215,7 @@ func instanceID() string {
 }
 
 // publish makes the present instances and weights what the data plane sees.
-func (r *reconciler) publish(rec *endpointRecord, want map[group]int) {
+func (r *reconciler) publish(rec *desired, want map[group]int, copies map[copyGroup]wantedCopies) {
 	s := &dataplane.Snapshot{Status: string(rec.EndpointStatus), Serving: rec.Served && rec.EndpointStatus != statusDeleting}
 	weights := rec.traffic(func(g group) int { return r.serving(g, want[g]) })
 	for _, f := range rec.fleets() {
@@ -204,8 +226,9 @@ func (r *reconciler) publish(rec *endpointRecord, want map[group]int) {
 			s.Variants = append(s.Variants, v)
 		}
 	}
+	r.publishComponents(s, rec, copies)
 	if e := r.plane.Fleet.Publish(r.key, s, r.seed("variants")); e.Responses() == nil {
-		if script, err := r.plane.script(rec); err != nil {
+		if script, err := r.plane.script(rec.endpointRecord); err != nil {
 			r.log.Error("cannot read the scripted answers", "error", err)
 		} else {
 			e.SetResponses(script)

@@ -29,6 +29,7 @@ type listRequest[T any] struct {
 	name   func(*T) string
 	time   func(*T) *timestamps
 	status func(*T) string // nil where there is no StatusEquals
+	match  func(*T) bool   // further filters, which operation must name; nil for none
 }
 
 // window is a pair of *After and *Before filters. After includes its moment and
@@ -105,7 +106,8 @@ func (r *listRequest[T]) keep() func(*T) bool {
 		t := r.time(rec)
 		return r.created.holds(t.created) && r.modified.holds(t.modified) &&
 			(contains == "" || strings.Contains(strings.ToLower(r.name(rec)), contains)) &&
-			(r.statusEquals == "" || r.status(rec) == r.statusEquals)
+			(r.statusEquals == "" || r.status(rec) == r.statusEquals) &&
+			(r.match == nil || r.match(rec))
 	}
 }
 

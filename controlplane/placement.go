@@ -19,18 +19,28 @@ type resources struct {
 	partition string
 }
 
-// copyKey names one of the copies that a component should have: "copy 2 of the
-// component's third revision, on the instances of this deployment".
-type copyKey struct {
+// copyGroup names the copies of one revision of a component in one deployment.
+type copyGroup struct {
 	deployment int64
-	component  string
+	component  string // componentKey
 	revision   int64
-	ordinal    int
+}
+
+func (g copyGroup) compare(other copyGroup) int {
+	return cmp.Or(cmp.Compare(g.deployment, other.deployment), cmp.Compare(g.component, other.component),
+		cmp.Compare(g.revision, other.revision))
+}
+
+// copyKey names one of the copies that a group should have: "copy 2 of the
+// component's third revision". Copies that follow each other under one key have
+// different ids.
+type copyKey struct {
+	copyGroup
+	ordinal int
 }
 
 func (k copyKey) compare(other copyKey) int {
-	return cmp.Or(cmp.Compare(k.deployment, other.deployment), cmp.Compare(k.component, other.component),
-		cmp.Compare(k.revision, other.revision), cmp.Compare(k.ordinal, other.ordinal))
+	return cmp.Or(k.copyGroup.compare(other.copyGroup), cmp.Compare(k.ordinal, other.ordinal))
 }
 
 // placementHost is an instance that copies may be placed on.

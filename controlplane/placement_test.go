@@ -27,7 +27,7 @@ func hostsOf(capacity resources, ids ...string) []placementHost {
 func copiesOf(component string, n int, strategy types.InferenceComponentPlacementStrategy, needs resources) []copyRequest {
 	var all []copyRequest
 	for i := range n {
-		all = append(all, copyRequest{copyKey{component: component, ordinal: i}, strategy, func(string) (resources, bool) { return needs, true }})
+		all = append(all, copyRequest{copyKey{copyGroup{component: component}, i}, strategy, func(string) (resources, bool) { return needs, true }})
 	}
 	return all
 }
@@ -53,13 +53,13 @@ func TestPlaceSpreadsOrPacks(t *testing.T) {
 			hosts: hostsOf(big, "a", "b"), requests: copiesOf("x", 5, binpack, small), want: map[string]int{"a": 4, "b": 1},
 		},
 		"BINPACK prefers the host with the least room left": {
-			hosts: hostsOf(big, "a", "b"), placed: []placedCopy{{copyKey{component: "y"}, "b", half}},
+			hosts: hostsOf(big, "a", "b"), placed: []placedCopy{{copyKey{copyGroup{component: "y"}, 0}, "b", half}},
 			requests: copiesOf("x", 2, binpack, small), want: map[string]int{"b": 3},
 		},
 		"SPREAD counts the component's own copies before all others": {
 			hosts: hostsOf(big, "a", "b"), placed: []placedCopy{
-				{copyKey{component: "x", ordinal: 9}, "a", small},
-				{copyKey{component: "y"}, "b", small}, {copyKey{component: "y", ordinal: 1}, "b", small},
+				{copyKey{copyGroup{component: "x"}, 9}, "a", small},
+				{copyKey{copyGroup{component: "y"}, 0}, "b", small}, {copyKey{copyGroup{component: "y"}, 1}, "b", small},
 			},
 			requests: copiesOf("x", 1, spread, small), want: map[string]int{"a": 1, "b": 3},
 		},
@@ -77,7 +77,7 @@ func TestPlaceSpreadsOrPacks(t *testing.T) {
 			want: map[string]int{"a": 1, "b": 4},
 		},
 		"a closed host keeps what it has and takes nothing": {
-			hosts: []placementHost{{id: "a", capacity: big, closed: true}, {id: "b", capacity: big}}, placed: []placedCopy{{copyKey{component: "y"}, "a", small}},
+			hosts: []placementHost{{id: "a", capacity: big, closed: true}, {id: "b", capacity: big}}, placed: []placedCopy{{copyKey{copyGroup{component: "y"}, 0}, "a", small}},
 			requests: copiesOf("x", 2, spread, small), want: map[string]int{"a": 1, "b": 2},
 		},
 		"no host, no place": {requests: copiesOf("x", 2, spread, small), want: map[string]int{}, unplaced: 2},
@@ -103,7 +103,7 @@ func TestPlaceTakesOnlyInstanceTypesThatTheComponentNames(t *testing.T) {
 		{id: "a", instanceType: "ml.g5.xlarge", capacity: resources{memoryMiB: 1000}},
 		{id: "b", instanceType: "ml.g6.xlarge", capacity: resources{memoryMiB: 1000}},
 	}
-	onlyG6 := copyRequest{copyKey{component: "x"}, spread, func(instanceType string) (resources, bool) {
+	onlyG6 := copyRequest{copyKey{copyGroup{component: "x"}, 0}, spread, func(instanceType string) (resources, bool) {
 		return resources{memoryMiB: 10}, instanceType == "ml.g6.xlarge"
 	}}
 	assigned, unplaced := place(hosts, nil, []copyRequest{onlyG6})
@@ -149,7 +149,7 @@ func TestPlaceHoldsItsPromisesForRandomFleets(t *testing.T) {
 			only := r.IntN(4)
 			strategy := []types.InferenceComponentPlacementStrategy{spread, binpack}[r.IntN(2)]
 			for i := range r.IntN(6) {
-				requests = append(requests, copyRequest{copyKey{component: fmt.Sprint("c", c), ordinal: i}, strategy, func(it string) (resources, bool) {
+				requests = append(requests, copyRequest{copyKey{copyGroup{component: fmt.Sprint("c", c)}, i}, strategy, func(it string) (resources, bool) {
 					k := int(it[len(it)-1] - '0')
 					return needs[k], k != only
 				}})
@@ -288,7 +288,7 @@ func TestConsolidateEmptiesTheHostsWithFewestCopies(t *testing.T) {
 	if got := consolidate(hosts, placed, leaving, 1); slices.Contains(got, "b") {
 		t.Error("a host is emptied whose copy is on its way out")
 	}
-	full := append(placed, placedCopy{copyKey{component: "y"}, "a", resources{memoryMiB: 200}}, placedCopy{copyKey{component: "y", ordinal: 1}, "c", resources{memoryMiB: 200}})
+	full := append(placed, placedCopy{copyKey{copyGroup{component: "y"}, 0}, "a", resources{memoryMiB: 200}}, placedCopy{copyKey{copyGroup{component: "y"}, 1}, "c", resources{memoryMiB: 200}})
 	if got := consolidate(hosts, full, requests, 1); len(got) != 0 {
 		t.Errorf("%v emptied though its copies fit nowhere else", got)
 	}

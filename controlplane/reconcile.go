@@ -29,6 +29,16 @@ type reconciler struct {
 	generation int64
 	slots      map[slotKey]*slot
 	pools      map[group]*dataplane.Pool
+	components componentFleet
+}
+
+// desired is what the store says that there should be.
+type desired struct {
+	*endpointRecord
+	alarms     []string                    // of its update, that are in ALARM
+	components []*inferenceComponentRecord // on it, by name
+	// componentAlarms are those of the components' updates, by componentKey.
+	componentAlarms map[string][]string
 }
 
 // slot is the state of a slot and, unless it is vacant, its instance.
@@ -37,6 +47,12 @@ type slot struct {
 	instance *dataplane.Instance
 	cancel   context.CancelFunc // ends the instance
 	served   time.Time
+
+	// A host has no worker: copies of inference components are placed on it.
+	host      bool
+	closed    bool      // is to be emptied and released
+	evicted   bool      // its copies know that it is stopping
+	idleSince time.Time // without a copy
 }
 
 // event is what an instance reports of itself.
@@ -44,6 +60,14 @@ type event struct {
 	key   slotKey
 	ready bool  // it serves
 	err   error // otherwise it is gone: why, or nil when it was told to stop
+
+	// Of a copy of an inference component, instead of key.
+	copy         *copyKey
+	host         string // its instance
+	alternatives int    // instance types that its variant may have
+	instance     string // its own id
+	adapter      string // componentKey of an adapter that was loaded, or unloaded
+	unloaded     bool
 }
 
 func newReconciler(p *Plane, key dataplane.Key) *reconciler {
@@ -51,7 +75,7 @@ func newReconciler(p *Plane, key dataplane.Key) *reconciler {
 		plane: p, key: key, scope: store.Scope{Account: key.Account, Region: key.Region},
 		log:   p.Logger.With("endpoint", key.Name, "account", key.Account, "region", key.Region),
 		woken: make(chan struct{}, 1), events: make(chan event), done: make(chan struct{}),
-		slots: map[slotKey]*slot{}, pools: map[group]*dataplane.Pool{},
+		slots: map[slotKey]*slot{}, pools: map[group]*dataplane.Pool{}, components: newComponentFleet(),
 	}
 	r.notify()
 	return r
@@ -97,7 +121,7 @@ func (r *reconciler) run(ctx context.Context) {
 // at once.
 func (r *reconciler) reconcile(ctx context.Context) (wait time.Duration, gone bool) {
 	for {
-		rec, alarms, err := r.load()
+		now, err := r.load()
 		if errors.Is(err, store.ErrNotFound) {
 			r.clear()
 			return 0, true
@@ -106,40 +130,61 @@ func (r *reconciler) reconcile(ctx context.Context) (wait time.Duration, gone bo
 			r.log.Error("cannot read the endpoint's record", "error", err)
 			return r.plane.scaled(maxBackOff), false
 		}
-		r.adopt(rec)
-		if err := r.makePools(rec); err != nil {
+		r.adopt(now)
+		if err := r.makePools(now.endpointRecord); err != nil {
 			r.log.Error("cannot route to the endpoint", "error", err)
 			return r.plane.scaled(maxBackOff), false
 		}
-		want := wanted(rec)
-		r.tidy(want)
-		todo := plan(want, r.states(), time.Now())
-		for _, key := range todo.launch {
-			r.launch(ctx, rec, key)
-		}
-		// Traffic leaves an instance before the instance leaves its pool, so
-		// that no request finds an empty one.
-		r.publish(rec, want)
-		for _, key := range todo.stop {
-			r.stop(key)
-		}
-		changed, wait, err := r.advance(rec, measure(want, r.states()), alarms)
+		changed, wait, err := r.step(ctx, now)
 		if err != nil {
 			r.log.Error("cannot write the endpoint's status", "error", err)
 			return r.plane.scaled(maxBackOff), false
 		}
 		if !changed {
-			return sooner(todo.wait, wait), false
+			return wait, false
 		}
 	}
 }
 
+// step starts and stops what it must, publishes, and writes what was reached.
+func (r *reconciler) step(ctx context.Context, now *desired) (changed bool, wait time.Duration, err error) {
+	want := wanted(now.endpointRecord)
+	r.tidy(want)
+	copies := wantCopies(now.endpointRecord, now.components)
+	surplus := r.planCopies(copies)
+	todo := plan(want, r.states(), time.Now())
+	for _, key := range todo.launch {
+		r.fill(ctx, now.endpointRecord, key, copies)
+	}
+	unplaced, copyWait := r.startCopies(ctx, now, copies)
+	// Traffic leaves an instance before the instance leaves its pool, so
+	// that no request finds an empty one.
+	r.publish(now, want, copies)
+	for _, key := range todo.stop {
+		r.stop(key)
+	}
+	for _, key := range surplus {
+		r.stopCopy(key)
+	}
+	evicted := r.freeHosts()
+	at := measure(want, r.states())
+	r.awaitComponents(now, copies, &at)
+	changed, wait, err = r.advance(now.endpointRecord, at, now.alarms)
+	if !changed && err == nil {
+		var due time.Duration
+		changed, due, err = r.advanceComponents(now, copies, unplaced)
+		wait = sooner(wait, due)
+	}
+	return changed || evicted, sooner(sooner(todo.wait, copyWait), wait), err
+}
+
 // adopt starts afresh with another endpoint of the same name, and gives failed
 // instances a new chance when the desired state has changed.
-func (r *reconciler) adopt(rec *endpointRecord) {
+func (r *reconciler) adopt(rec *desired) {
 	if r.uid != "" && r.uid != rec.UID {
 		r.clear()
 	}
+	r.adoptComponents(rec)
 	if r.generation != rec.Generation {
 		for _, s := range r.slots {
 			if s.phase == vacantSlot {
@@ -154,7 +199,7 @@ func (r *reconciler) adopt(rec *endpointRecord) {
 func (r *reconciler) clear() {
 	r.plane.Fleet.Withdraw(r.key)
 	r.stopAll()
-	r.uid, r.pools = "", map[group]*dataplane.Pool{}
+	r.uid, r.pools, r.components = "", map[group]*dataplane.Pool{}, newComponentFleet()
 }
 
 // tidy forgets the failures of slots that are not wanted any more, and the pools
@@ -198,6 +243,10 @@ func (r *reconciler) observeAll(ev event) {
 
 // observe takes in what an instance reported.
 func (r *reconciler) observe(ev event) {
+	if ev.copy != nil {
+		r.observeCopy(ev)
+		return
+	}
 	s := r.slots[ev.key]
 	if ev.ready {
 		if s.phase == starting {
@@ -222,6 +271,10 @@ func (r *reconciler) observe(ev event) {
 func (r *reconciler) stop(key slotKey) {
 	s := r.slots[key]
 	s.phase = stopping
+	if s.host {
+		s.instance.Release()
+		return
+	}
 	s.cancel()
 }
 
@@ -235,21 +288,44 @@ func (r *reconciler) stopAll() {
 			r.stop(key)
 		}
 	}
-	for len(r.slots) > 0 {
+	r.stopCopies()
+	for {
+		r.freeHosts()
+		if len(r.slots) == 0 && r.components.idle() {
+			return
+		}
 		r.observe(<-r.events)
 	}
 }
 
-// load reads the record and those alarms of its update that are in ALARM.
-func (r *reconciler) load() (rec *endpointRecord, alarms []string, err error) {
-	err = r.plane.DB.View(func(tx *store.Tx) (err error) {
-		rec, err = endpoints.Get(tx, r.scope, r.key.Name)
-		if err == nil && rec.Update != nil {
-			alarms, err = r.plane.alarming(tx, sdkcompat.Scope(r.scope), rec.Update)
+// load reads the endpoint, its components, and those of their updates' alarms
+// that are in ALARM.
+func (r *reconciler) load() (*desired, error) {
+	now := &desired{componentAlarms: map[string][]string{}}
+	err := r.plane.DB.View(func(tx *store.Tx) (err error) {
+		scope := sdkcompat.Scope(r.scope)
+		if now.endpointRecord, err = endpoints.Get(tx, r.scope, r.key.Name); err != nil {
+			return err
 		}
-		return err
+		if now.Update != nil {
+			if now.alarms, err = r.plane.alarming(tx, scope, now.Update); err != nil {
+				return err
+			}
+		}
+		if !now.hostsComponents() {
+			return nil
+		}
+		if now.components, err = componentsOf(tx, scope, r.key.Name); err != nil {
+			return err
+		}
+		for _, c := range now.components {
+			if now.componentAlarms[c.key()], err = r.plane.componentAlarms(tx, scope, c); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	return rec, alarms, err
+	return now, err
 }
 
 // advance writes the status that the endpoint has reached, if it has reached

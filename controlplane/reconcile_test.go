@@ -21,7 +21,7 @@ func TestStatusIsNotWrittenForAnOlderGeneration(t *testing.T) {
 		r.deploy("e", variantOf("a", 1))
 		r.settle("e", statusInService)
 		work := newReconciler(r.Plane, endpointKey(home, "e"))
-		seen, _, err := work.load()
+		seen, err := work.load()
 		r.must(err)
 		seen.EndpointStatus = statusUpdating // what it believes it works on
 		for name, change := range map[string]func(*endpointRecord){
@@ -29,12 +29,12 @@ func TestStatusIsNotWrittenForAnOlderGeneration(t *testing.T) {
 			"another of its name": func(rec *endpointRecord) { rec.UID = "another" },
 		} {
 			r.must(r.DB.Update(func(tx *store.Tx) error {
-				rec := *seen
+				rec := *seen.endpointRecord
 				rec.EndpointStatus = statusCreating
 				change(&rec)
 				return endpoints.Put(tx, work.scope, "e", &rec)
 			}))
-			changed, _, err := work.advance(seen, progress{reached: true}, nil)
+			changed, _, err := work.advance(seen.endpointRecord, progress{reached: true}, nil)
 			if !changed || err != nil || r.endpoint("e").EndpointStatus != statusCreating {
 				t.Errorf("%s: look again %v, %v, status %s; want it untouched", name, changed, err, r.endpoint("e").EndpointStatus)
 			}

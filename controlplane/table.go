@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/sagelocal/sagelocal/sdkcompat"
 	"github.com/sagelocal/sagelocal/store"
@@ -39,10 +38,10 @@ func vacant[T any](t *store.Table[T], tx *store.Tx, scope sdkcompat.Scope, name,
 	if err != nil {
 		return err
 	}
-	return sdkcompat.Validation(fmt.Sprintf("Cannot create already existing %s %q.", what, arn))
+	return sdkcompat.AlreadyExists.Error(what, arn)
 }
 
 // Tables are all tables that a Plane works with, for store.Open.
 func Tables() []store.TableDefinition {
-	return []store.TableDefinition{models, endpointConfigs, endpoints, alarms, tags}
+	return []store.TableDefinition{models, endpointConfigs, endpoints, inferenceComponents, alarms, tags}
 }

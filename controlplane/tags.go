@@ -115,6 +115,8 @@ func taggable(tx *store.Tx, caller sdkcompat.Scope, arn string) (sdkcompat.Scope
 		_, err = getEndpointConfig(tx, scope, name)
 	case sdkcompat.EndpointResource:
 		_, err = getEndpoint(tx, scope, name)
+	case sdkcompat.InferenceComponentResource:
+		_, err = getComponent(tx, scope, name)
 	default:
 		err = sdkcompat.ResourceUntagged.Error(arn)
 	}

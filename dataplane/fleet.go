@@ -38,6 +38,10 @@ type Snapshot struct {
 	// Serving is false until the endpoint was InService for the first time: the
 	// runtime does not know an endpoint that is being created.
 	Serving bool
+	// HostsComponents is true of an endpoint whose variants have no model: its
+	// variants' instances host copies of Components, which take the requests.
+	HostsComponents bool
+	Components      map[string]*Component // by ComponentKey
 }
 
 // Variant is a production variant in a snapshot, or the part of one that one

@@ -39,6 +39,9 @@ const (
 	headerAccept      = "Accept: "
 	headerAttributes  = "X-Amzn-SageMaker-Custom-Attributes: "
 	headerInferenceID = "X-Amzn-SageMaker-Inference-Id: "
+	// The contract for adapters (aws/model-hosting-container-standards,
+	// docs/sagemaker/05_lora_adapter_management.md).
+	headerAdapter = "X-Amzn-SageMaker-Adapter-Identifier: "
 )
 
 // append writes the head of one request. All values are sendable.
@@ -48,6 +51,7 @@ func (h *requestHead) append(b []byte, req *Request) []byte {
 	b = appendHeader(b, headerAccept, req.Accept)
 	b = appendHeader(b, headerAttributes, req.CustomAttributes)
 	b = appendHeader(b, headerInferenceID, req.InferenceID)
+	b = appendHeader(b, headerAdapter, req.Adapter)
 	if h.hasBody {
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, int64(len(req.Body)), 10)
@@ -69,7 +73,7 @@ func appendHeader(b []byte, name, value string) []byte {
 // caller must not be able to write headers or requests of their own.
 func sendable(req *Request) bool {
 	return isFieldValue(req.ContentType) && isFieldValue(req.Accept) &&
-		isFieldValue(req.CustomAttributes) && isFieldValue(req.InferenceID)
+		isFieldValue(req.CustomAttributes) && isFieldValue(req.InferenceID) && isFieldValue(req.Adapter)
 }
 
 // isFieldValue is RFC 9110's field-value without regard to blanks at its ends.

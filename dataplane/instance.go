@@ -39,6 +39,9 @@ type Instance struct {
 	Slot    int    // which of the variant's instances it is, from 0
 	Type    string // ml.m5.large
 	Created time.Time
+	// Host and Component are the id of the instance that a copy of an inference
+	// component is on, and the component's name; empty for an instance.
+	Host, Component string
 
 	pool         *Pool
 	affinityName string
@@ -68,6 +71,15 @@ func (in *Instance) Serve(w Worker, now time.Time) {
 	in.worker, in.started = w, now
 	in.state.Store(int32(InService))
 	in.pool.join(in)
+}
+
+// Allocate puts an instance into service that takes no requests itself: copies of
+// inference components do that on it.
+func (in *Instance) Allocate() { in.state.Store(int32(InService)) }
+
+// Release marks an allocated instance as one whose copies are leaving it.
+func (in *Instance) Release() {
+	in.state.CompareAndSwap(int32(InService), int32(Draining))
 }
 
 // Drain sends the instance no more requests and waits until it has answered
@@ -107,6 +119,8 @@ type InstanceStatus struct {
 	InstanceID   string     `json:"instance_id"`
 	Slot         int        `json:"slot"`
 	InstanceType string     `json:"instance_type"`
+	Host         string     `json:"host,omitempty"`
+	Component    string     `json:"inference_component,omitempty"`
 	Kind         string     `json:"kind,omitempty"`
 	Address      string     `json:"address,omitempty"`
 	State        string     `json:"state"`
@@ -120,7 +134,7 @@ type InstanceStatus struct {
 // Status is a reading of the instance's accounts.
 func (in *Instance) Status() InstanceStatus {
 	s := InstanceStatus{
-		InstanceID: in.ID, Slot: in.Slot, InstanceType: in.Type,
+		InstanceID: in.ID, Slot: in.Slot, InstanceType: in.Type, Host: in.Host, Component: in.Component,
 		State: in.State().String(), InFlight: in.pool.outstanding(in),
 		Invocations: in.invocations.Load(), Errors: in.errors.Load(),
 		Created: in.Created,

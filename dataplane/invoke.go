@@ -20,6 +20,8 @@ type Route struct {
 	Variant   string // InvokedProductionVariant
 	Container string // the container's name in error sentences
 	Instance  string // instance id; ScriptedInstance for a scripted answer
+	// Component is the inference component that was asked for, if there is one.
+	Component *Component
 }
 
 // ScriptedInstance stands for the instance in a scripted answer.
@@ -37,13 +39,16 @@ func (f *Fleet) Invoke(ctx context.Context, key Key, req *Request, ans *Answer) 
 	s := e.Snapshot()
 	for {
 		route, err := e.invoke(ctx, s, req, ans)
-		if !errors.Is(err, ErrNoInstance) {
+		if !errors.Is(err, ErrNoInstance) && !errors.Is(err, ErrNoCopies) {
 			return route, err
 		}
 		// The instances may have left for those of a newer snapshot, which is
 		// always published first.
 		now := e.Snapshot()
 		if now == s {
+			if c := route.Component; c != nil && c.NoCapacity != nil {
+				c.NoCapacity.Add(1)
+			}
 			return route, err
 		}
 		s = now
@@ -53,6 +58,12 @@ func (f *Fleet) Invoke(ctx context.Context, key Key, req *Request, ans *Answer) 
 func (e *Endpoint) invoke(ctx context.Context, s *Snapshot, req *Request, ans *Answer) (Route, error) {
 	if !s.Serving {
 		return Route{}, ErrNoEndpoint
+	}
+	if s.HostsComponents {
+		return e.invokeComponent(ctx, s, req, ans)
+	}
+	if req.InferenceComponentName != "" {
+		return Route{}, ErrComponentNotAllowed
 	}
 	v, err := e.choose(s, req.TargetVariant)
 	if err != nil {

@@ -69,6 +69,13 @@ type Spec struct {
 	Container  Container
 	Shape      Shape // what the instance type offers; every kind honours it
 
+	// InferenceComponent is the component that the worker is a copy of, and Host
+	// the id of the instance that it is on; both are empty for an instance of a
+	// model. A copy has an InstanceID of its own, and its Shape is what it
+	// reserves on the host.
+	InferenceComponent string
+	Host               string
+
 	// StartupTimeout is ContainerStartupHealthCheckTimeoutInSeconds (default 8
 	// minutes), DownloadTimeout ModelDataDownloadTimeoutInSeconds; both already
 	// divided by the time scale.
@@ -108,7 +115,12 @@ type Request struct {
 	InferenceID      string
 	PrefixAwareID    string
 	TargetVariant    string
-	Body             []byte
+	// InferenceComponentName is the component that the caller asks for, and
+	// Adapter, which Fleet.Invoke sets, the name that the copies know it by when
+	// it is an adapter.
+	InferenceComponentName string
+	Adapter                string
+	Body                   []byte
 	// Timeout is how long the worker may take: 60 s for InvokeEndpoint
 	// (docs: your-algorithms-inference-code). Zero means no limit.
 	Timeout time.Duration

@@ -20,6 +20,9 @@ type templateData struct {
 	Variant    string
 	Endpoint   string // in lower case
 	N          uint64 // which of the instance's requests this is, from 1
+
+	InferenceComponent string // that the worker is a copy of, if any
+	Adapter            string // that the request is for, if any
 }
 
 // JSON is the decoded body: map[string]any, []any, string, bool, int64, float64
@@ -101,6 +104,7 @@ func (w *worker) render(ctx context.Context, n uint64, req *dataplane.Request, a
 	err := execute(w.template, &out, &templateData{
 		Body: string(req.Body), InstanceID: w.spec.InstanceID,
 		Variant: w.spec.Variant, Endpoint: w.spec.Key.Name, N: n,
+		InferenceComponent: w.spec.InferenceComponent, Adapter: req.Adapter,
 	})
 	ans.Body = out.text
 	switch {

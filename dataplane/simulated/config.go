@@ -63,8 +63,9 @@ type Fixed struct {
 }
 
 // Template is an answer made from the request by a text/template over .Body (the
-// text), .JSON (decoded, or nil), .InstanceID, .Variant, .Endpoint and .N (the
-// request's number on this instance, from 1). Beyond the predefined functions it
+// text), .JSON (decoded, or nil), .InstanceID, .Variant, .Endpoint, .N (the
+// request's number on this instance, from 1), .InferenceComponent and .Adapter.
+// Beyond the predefined functions it
 // has json, as in {{json .JSON.inputs}}.
 type Template struct {
 	Text        string `yaml:"text"`
