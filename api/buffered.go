@@ -5,6 +5,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 // buffered runs a net/http handler that neither streams nor hijacks on the
@@ -14,7 +16,7 @@ func buffered(h http.Handler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		var r http.Request
 		if err := fasthttpadaptor.ConvertRequest(ctx, &r, true); err != nil {
-			ctx.Error("Bad Request", http.StatusBadRequest)
+			refuse(ctx, sdkcompat.NotHTTP.Error())
 			return
 		}
 		w := bufferedWriter{ctx: ctx, header: http.Header{}}

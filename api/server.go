@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -60,7 +61,7 @@ func New(o Options) *Server {
 	known := &scopes{fallback: o.Scope}
 	hot := &runtime{fleet: o.Fleet, scopes: known, log: o.Logger, ctx: ctx}
 	router := routes(o, known)
-	control, rest := buffered(router), fasthttpadaptor.NewFastHTTPHandler(router)
+	control, rest := buffered(router), parsable(fasthttpadaptor.NewFastHTTPHandler(router))
 	guard := &guard{hosts: o.Hosts}
 	s := &Server{ctx: ctx, cancel: cancel}
 	s.http = &fasthttp.Server{
@@ -104,6 +105,18 @@ func New(o Options) *Server {
 	return s
 }
 
+// parsable keeps from the adaptor what net/url cannot take apart, such as /%zz:
+// it would answer 500 in plain text.
+func parsable(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		if _, err := url.ParseRequestURI(text(ctx.RequestURI())); err != nil {
+			refuse(ctx, sdkcompat.NotHTTP.Error())
+			return
+		}
+		next(ctx)
+	}
+}
+
 // discardLogger takes fasthttp's reports of broken connections.
 type discardLogger struct{}
 
@@ -111,7 +124,7 @@ func (discardLogger) Printf(string, ...any) {}
 
 // routes is everything but the runtime.
 func routes(o Options, known *scopes) http.Handler {
-	router := mux.NewRouter()
+	router := mux.NewRouter().SkipClean(true) // AWS redirects nobody
 	admin := &admin{plane: o.Plane, fleet: o.Fleet, logs: o.Logs, scopes: known, version: o.Version, log: o.Logger, started: time.Now()}
 	admin.register(router.PathPrefix("/_sagelocal/").Subrouter())
 	router.Methods(http.MethodPost).Path("/").Handler(&control{plane: o.Plane, scopes: known, log: o.Logger})
