@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -22,24 +23,7 @@ import (
 func BenchmarkListEndpoints(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprintf("endpoints=%d", n), func(b *testing.B) {
-			plane := benchPlane(b)
-			ctx := controlplane.WithScope(b.Context(), benchScope)
-			mustCall(b)(plane.CreateModel(ctx, &sagemaker.CreateModelInput{
-				ModelName: aws.String("m"), ExecutionRoleArn: aws.String("arn:aws:iam::123456789012:role/r"),
-				PrimaryContainer: &types.ContainerDefinition{Image: aws.String("simulated")},
-			}))
-			mustCall(b)(plane.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
-				EndpointConfigName: aws.String("c"), ProductionVariants: []types.ProductionVariant{{
-					VariantName: aws.String("v"), ModelName: aws.String("m"),
-					InitialInstanceCount: aws.Int32(1), InstanceType: types.ProductionVariantInstanceTypeMlM5Large,
-				}},
-			}))
-			for i := range n {
-				mustCall(b)(plane.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{
-					EndpointName: aws.String(fmt.Sprintf("e%05d", i)), EndpointConfigName: aws.String("c"),
-				}))
-			}
-			awaitNoneCreating(b, plane)
+			plane, ctx := planeOf(b, n)
 			b.ReportAllocs()
 			for b.Loop() {
 				page, err := plane.ListEndpoints(ctx, &sagemaker.ListEndpointsInput{})
@@ -49,6 +33,35 @@ func BenchmarkListEndpoints(b *testing.B) {
 			}
 		})
 	}
+}
+
+// planeOf has n endpoints in service.
+func planeOf(b *testing.B, n int) (*controlplane.Plane, context.Context) {
+	plane := benchPlane(b)
+	ctx := controlplane.WithScope(b.Context(), benchScope)
+	benchConfig(b, plane)
+	for i := range n {
+		mustCall(b)(plane.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{
+			EndpointName: aws.String(fmt.Sprintf("e%05d", i)), EndpointConfigName: aws.String("c"),
+		}))
+	}
+	awaitNoneCreating(b, plane)
+	return plane, ctx
+}
+
+// benchConfig makes configuration "c" of one simulated instance.
+func benchConfig(b *testing.B, plane *controlplane.Plane) {
+	ctx := controlplane.WithScope(b.Context(), benchScope)
+	mustCall(b)(plane.CreateModel(ctx, &sagemaker.CreateModelInput{
+		ModelName: aws.String("m"), ExecutionRoleArn: aws.String("arn:aws:iam::123456789012:role/r"),
+		PrimaryContainer: &types.ContainerDefinition{Image: aws.String("simulated")},
+	}))
+	mustCall(b)(plane.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
+		EndpointConfigName: aws.String("c"), ProductionVariants: []types.ProductionVariant{{
+			VariantName: aws.String("v"), ModelName: aws.String("m"),
+			InitialInstanceCount: aws.Int32(1), InstanceType: types.ProductionVariantInstanceTypeMlM5Large,
+		}},
+	}))
 }
 
 // mustCall ends the benchmark if an operation failed.
@@ -62,7 +75,11 @@ func mustCall(b *testing.B) func(any, error) {
 }
 
 func benchPlane(b testing.TB) *controlplane.Plane {
-	db, err := store.Open(store.Options{InMemory: true, Tables: controlplane.Tables()})
+	return benchPlaneOver(b, store.Options{InMemory: true, Tables: controlplane.Tables()})
+}
+
+func benchPlaneOver(b testing.TB, o store.Options) *controlplane.Plane {
+	db, err := store.Open(o)
 	if err != nil {
 		b.Fatal(err)
 	}

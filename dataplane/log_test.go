@@ -9,10 +9,7 @@ import (
 )
 
 func TestLogKeepsTheLastLines(t *testing.T) {
-	log, err := OpenLog(filepath.Join(t.TempDir(), "a", "b.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := OpenLog(filepath.Join(t.TempDir(), "a", "b.log"))
 	defer log.Close()
 	for i := range tailLines + 5 {
 		fmt.Fprintf(log, "line %d\n", i)
@@ -27,10 +24,7 @@ func TestLogKeepsTheLastLines(t *testing.T) {
 }
 
 func TestLogCutsLongLines(t *testing.T) {
-	log, err := OpenLog(filepath.Join(t.TempDir(), "a.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := OpenLog(filepath.Join(t.TempDir(), "a.log"))
 	defer log.Close()
 	fmt.Fprintf(log, "%s\nnext\n", strings.Repeat("x", 3*maxLogLine))
 	got := log.Tail(2)
@@ -41,10 +35,7 @@ func TestLogCutsLongLines(t *testing.T) {
 
 func TestLogFileRotatesAtItsLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.log")
-	log, err := OpenLog(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := OpenLog(path)
 	defer log.Close()
 	chunk := []byte(strings.Repeat("y", 1<<20-1) + "\n")
 	for range 25 {
@@ -95,5 +86,20 @@ func TestLogsReadsEveryInstanceOfAnEndpoint(t *testing.T) {
 	}
 	if none, err := logs.Tail(Key{"123456789012", "us-east-1", "other"}, 1); err != nil || len(none) != 0 {
 		t.Errorf("an endpoint without containers: %v, %v", none, err)
+	}
+}
+
+func TestLogOfAWorkerThatPrintsNothingHasNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b.log")
+	log := OpenLog(path)
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(log, "too late for the file")
+	if _, err := os.Stat(filepath.Dir(path)); !os.IsNotExist(err) {
+		t.Errorf("the log's directory exists: %v", err)
+	}
+	if got := log.Tail(1); len(got) != 1 || got[0] != "too late for the file" {
+		t.Errorf("tail %q", got)
 	}
 }

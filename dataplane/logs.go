@@ -29,7 +29,7 @@ func (l *Logs) Open(key Key, variant, instance string) (*Log, error) {
 	if err := prune(dir, keptLogs-1); err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
-	return OpenLog(filepath.Join(dir, instance+".log"))
+	return OpenLog(filepath.Join(dir, instance+".log")), nil
 }
 
 // prune removes the oldest logs of a directory until at most keep are left.

@@ -352,6 +352,7 @@ func logHasOutput(t *testing.T, f Fixture) {
 	spec := Spec(t)
 	w := Launch(t, f.Launcher, spec)
 	if !f.ModelServer {
+		Do(t, w, Ask("print", "line", "x"))
 		spec.Log.(*Output).Await(t, "\n")
 		return
 	}

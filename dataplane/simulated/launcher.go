@@ -60,9 +60,7 @@ func (l *launcher) Launch(ctx context.Context, spec dataplane.Spec) (dataplane.W
 	if spec.Log == nil {
 		spec.Log = io.Discard
 	}
-	w := l.worker(spec)
-	w.logf("started on %s", w.description())
-	return w, nil
+	return l.worker(spec), nil
 }
 
 // description is the configuration after scaling, for the log.

@@ -54,6 +54,10 @@ func (w *worker) Invoke(ctx context.Context, req *dataplane.Request, ans *datapl
 		return w.errorf(dataplane.ErrBroken)
 	}
 	n := w.requests.Add(1)
+	if n == 1 {
+		// Not before: a log is a file, and most of a thousand workers need none.
+		w.logf("runs on %s", w.description())
+	}
 	if !w.instant || w.cfg.FailureRate > 0 {
 		v, err := w.serve(ctx, req.Timeout)
 		switch {
@@ -212,7 +216,9 @@ func (w *worker) Stop(context.Context, time.Duration) error {
 		w.station.close()
 		w.arm()
 		w.mu.Unlock()
-		w.logf("stopped after %d requests", w.requests.Load())
+		if n := w.requests.Load(); n > 0 {
+			w.logf("stopped after %d requests", n)
+		}
 	})
 	return nil
 }

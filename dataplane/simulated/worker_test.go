@@ -383,7 +383,7 @@ func TestStopBreaksWhatRunsAndQueues(t *testing.T) {
 		if err := w.Invoke(t.Context(), &dataplane.Request{}, new(dataplane.Answer)); !errors.Is(err, dataplane.ErrBroken) {
 			t.Error(err)
 		}
-		want := "simulated worker i-0123456789abcdef0 started on ml.m5.large: concurrency 1, latency 1s at speed 1, contention 0, failure rate 0\n" +
+		want := "simulated worker i-0123456789abcdef0 runs on ml.m5.large: concurrency 1, latency 1s at speed 1, contention 0, failure rate 0\n" +
 			"simulated worker i-0123456789abcdef0 stopped after 3 requests\n"
 		if log.String() != want {
 			t.Errorf("log:\n%s", log.String())
