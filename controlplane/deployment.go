@@ -30,8 +30,11 @@ type deployment struct {
 
 // variant is one production variant's desired state.
 type variant struct {
-	Config    types.ProductionVariant
-	Container types.ContainerDefinition
+	Config types.ProductionVariant
+	// Containers are the model's, in order; Direct is its
+	// InferenceExecutionConfig's mode.
+	Containers []types.ContainerDefinition
+	Direct     bool
 
 	Count         int32 // DesiredInstanceCount
 	Weight        float32
@@ -86,11 +89,10 @@ func newDeployment(tx *store.Tx, scope sdkcompat.Scope, config *endpointConfigRe
 		if err != nil {
 			return d, err
 		}
-		container, err := onlyContainer(model)
-		if err != nil {
+		v := variant{Config: pv, Count: 1}
+		if err := v.host(model); err != nil {
 			return d, err
 		}
-		v := variant{Config: pv, Container: *container, Count: 1}
 		if pv.InitialInstanceCount != nil {
 			v.Count = *pv.InitialInstanceCount
 		}
@@ -101,13 +103,14 @@ func newDeployment(tx *store.Tx, scope sdkcompat.Scope, config *endpointConfigRe
 	return d, nil
 }
 
+// onlyContainer is the container of a model that an inference component runs.
 func onlyContainer(model *modelRecord) (*types.ContainerDefinition, error) {
 	all := containersOf(model.PrimaryContainer, model.Containers)
 	if len(all) > 1 {
-		return nil, notBuilt(fmt.Sprintf("models of several containers (model %q)", *model.ModelName))
+		return nil, notBuilt(fmt.Sprintf("models of several containers in an inference component (model %q)", *model.ModelName))
 	}
 	if all[0].Mode == types.ContainerModeMultiModel {
-		return nil, notBuilt(fmt.Sprintf("multi-model endpoints (model %q)", *model.ModelName))
+		return nil, notBuilt(fmt.Sprintf("multi-model containers in an inference component (model %q)", *model.ModelName))
 	}
 	return &all[0], nil
 }

@@ -31,6 +31,10 @@ func (f failure) reason() string { return failureReason(f.err, f.variant) }
 // had. What the worker printed is in its log and in the daemon's.
 func failureReason(err error, variant string) string {
 	var problem *componentProblem
+	container := "primary"
+	if e, ok := errors.AsType[*dataplane.ContainerError](err); ok {
+		container, err = e.Container, e.Err
+	}
 	switch {
 	case errors.As(err, &problem):
 		return problem.reason
@@ -42,7 +46,7 @@ func failureReason(err error, variant string) string {
 		detail := strings.TrimLeft(strings.TrimPrefix(err.Error(), dataplane.ErrModelData.Error()), ": ")
 		return sdkcompat.ModelDataFailed.Sentence(variant, detail)
 	case errors.Is(err, dataplane.ErrPing):
-		return sdkcompat.PingFailed.Sentence("primary", variant)
+		return sdkcompat.PingFailed.Sentence(container, variant)
 	}
 	return sdkcompat.ServiceFailed.Sentence()
 }

@@ -100,16 +100,13 @@ func (r *reconciler) launch(ctx context.Context, rec *endpointRecord, key slotKe
 	s.instance = dataplane.NewInstance(r.pools[key.group], instanceID(), v.instanceType(), key.ordinal, time.Now())
 	spec := dataplane.Spec{
 		Key: r.key, Variant: key.variant, InstanceID: s.instance.ID,
-		Container: dataplane.Container{
-			Image: aws.ToString(v.Container.Image), Environment: v.Container.Environment,
-			ModelDataURL: aws.ToString(v.Container.ModelDataUrl), Hostname: aws.ToString(v.Container.ContainerHostname),
-		},
 		Shape:           shapeOf(v),
 		StartupTimeout:  r.plane.scaled(seconds(v.Config.ContainerStartupHealthCheckTimeoutInSeconds, startupTimeout)),
 		DownloadTimeout: r.plane.scaled(seconds(v.Config.ModelDataDownloadTimeoutInSeconds, downloadTimeout)),
 		Dir:             r.plane.instanceDir(s.instance.ID),
 		Seed:            r.seed(key.variant, key.ordinal),
 	}
+	v.contain(&spec)
 	in := s.instance
 	go func() {
 		defer cancel()
@@ -162,14 +159,16 @@ func (r *reconciler) live(ctx context.Context, in *dataplane.Instance, spec data
 		return fmt.Errorf("instance directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(spec.Dir)) }()
-	log, err := r.plane.Logs.Open(r.key, filepath.Join(spec.Variant, id(spec.InferenceComponent)), spec.InstanceID)
-	if err != nil {
-		return fmt.Errorf("instance log: %w", err)
+	if len(spec.Containers) == 0 { // several have logs of their own
+		log, err := r.plane.Logs.Open(r.key, filepath.Join(spec.Variant, id(spec.InferenceComponent)), spec.InstanceID)
+		if err != nil {
+			return fmt.Errorf("instance log: %w", err)
+		}
+		defer log.Close()
+		spec.Log = log
 	}
-	defer log.Close()
-	spec.Log = log
 
-	worker, err := r.plane.Launcher(spec.Container.Image).Launch(ctx, spec)
+	worker, err := r.plane.launcher(&spec).Launch(ctx, spec)
 	if ctx.Err() != nil && err != nil {
 		return nil
 	}
@@ -223,6 +222,7 @@ func (r *reconciler) publish(rec *desired, want map[group]int, copies map[copyGr
 			g := group{f.ID, f.Variants[i].name()}
 			v := r.observeGroup(g)
 			v.Weight = weights[g]
+			f.Variants[i].show(&v)
 			s.Variants = append(s.Variants, v)
 		}
 	}
@@ -248,7 +248,7 @@ func (r *reconciler) serving(g group, want int) (n int) {
 
 // observeGroup is a group as the data plane sees it, but for its weight.
 func (r *reconciler) observeGroup(g group) dataplane.Variant {
-	v := dataplane.Variant{Name: g.variant, Deployment: g.deployment, Pool: r.pools[g], Container: "primary"}
+	v := dataplane.Variant{Name: g.variant, Deployment: g.deployment, Pool: r.pools[g]}
 	for key, s := range r.slots {
 		if key.group != g {
 			continue

@@ -52,8 +52,11 @@ type Variant struct {
 	Deployment int64 // tells variants of one name apart
 	Weight     float64
 	Pool       *Pool
-	Container  string // its container's name in error sentences
-	Instances  []*Instance
+	Container  string // its first container's name in error sentences
+	// Targets are the names of containers that are invoked directly; none when a
+	// request goes through all.
+	Targets   []string
+	Instances []*Instance
 	// Message says what keeps the variant from its desired state; empty when
 	// nothing does.
 	Message string

@@ -60,6 +60,9 @@ func (e *Endpoint) invoke(ctx context.Context, s *Snapshot, req *Request, ans *A
 		return Route{}, ErrNoEndpoint
 	}
 	if s.HostsComponents {
+		if req.TargetContainer != "" {
+			return Route{}, ErrNotDirect
+		}
 		return e.invokeComponent(ctx, s, req, ans)
 	}
 	if req.InferenceComponentName != "" {
@@ -69,7 +72,11 @@ func (e *Endpoint) invoke(ctx context.Context, s *Snapshot, req *Request, ans *A
 	if err != nil {
 		return Route{}, err
 	}
-	route := Route{Variant: v.Name, Container: v.Container}
+	container, err := v.admit(req)
+	route := Route{Variant: v.Name, Container: container}
+	if err != nil {
+		return route, err
+	}
 	if scripted, err := e.responses.Load().answer(ctx, req, ans); scripted {
 		route.Instance = ScriptedInstance
 		return route, err
@@ -81,6 +88,9 @@ func (e *Endpoint) invoke(ctx context.Context, s *Snapshot, req *Request, ans *A
 	if in != nil {
 		route.Instance = in.ID
 	}
+	if ans.Container != "" {
+		route.Container = ans.Container
+	}
 	return route, err
 }
 
@@ -90,6 +100,9 @@ func (s *Snapshot) substitute(ctx context.Context, chosen *Variant, req *Request
 	for i := range s.Variants {
 		v := &s.Variants[i]
 		if v == chosen || v.Name != chosen.Name {
+			continue
+		}
+		if _, err := v.admit(req); err != nil {
 			continue
 		}
 		if in, err := v.Pool.Invoke(ctx, req, ans); !errors.Is(err, ErrNoInstance) {

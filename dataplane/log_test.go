@@ -65,6 +65,29 @@ func TestLogsForgetsTheOldestOfAVariant(t *testing.T) {
 	}
 }
 
+func TestLogsForgetsTheOldestInstanceOfSeveralContainers(t *testing.T) {
+	logs, key := &Logs{Dir: t.TempDir()}, Key{"123456789012", "us-east-1", "e"}
+	for i := range keptLogs + 3 {
+		for _, container := range []string{"a", "b"} {
+			log, err := logs.OpenContainer(key, "AllTraffic", fmt.Sprintf("i-%03d", i), container)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintln(log, container)
+			log.Close()
+		}
+	}
+	streams, err := logs.Tail(key, 1)
+	if err != nil || len(streams) != 2*keptLogs {
+		t.Fatalf("%d streams, %v; want %d", len(streams), err, 2*keptLogs)
+	}
+	for _, s := range streams {
+		if want := s.Stream[strings.LastIndex(s.Stream, "/")+1:]; len(s.Lines) != 1 || s.Lines[0] != want {
+			t.Errorf("%s: %q", s.Stream, s.Lines)
+		}
+	}
+}
+
 func TestLogsReadsEveryInstanceOfAnEndpoint(t *testing.T) {
 	logs, key := &Logs{Dir: t.TempDir()}, Key{"123456789012", "us-east-1", "e"}
 	for _, id := range []string{"i-1", "i-2"} {

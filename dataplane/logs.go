@@ -13,8 +13,8 @@ import (
 
 // Logs is the directory of the workers' logs, laid out like CloudWatch's log
 // group /aws/sagemaker/Endpoints/<endpoint> with its streams
-// <variant>/<instance id> (docs: logging-cloudwatch), for each account and
-// region.
+// <variant>/<instance id>, or <variant>/<instance id>/<container> for several
+// containers (docs: logging-cloudwatch), for each account and region.
 type Logs struct {
 	Dir string
 }
@@ -32,6 +32,18 @@ func (l *Logs) Open(key Key, variant, instance string) (*Log, error) {
 	return OpenLog(filepath.Join(dir, instance+".log")), nil
 }
 
+// OpenContainer begins the log of one of several containers of an instance, in
+// the stream <variant>/<instance id>/<container>.
+func (l *Logs) OpenContainer(key Key, variant, instance, container string) (*Log, error) {
+	dir := filepath.Join(l.group(key), variant)
+	if _, err := os.Stat(filepath.Join(dir, instance)); err != nil { // its first container
+		if err := prune(dir, keptLogs-1); err != nil {
+			return nil, fmt.Errorf("log: %w", err)
+		}
+	}
+	return OpenLog(filepath.Join(dir, instance, container+".log"))
+}
+
 // prune removes the oldest logs of a directory until at most keep are left.
 func prune(dir string, keep int) error {
 	entries, err := os.ReadDir(dir)
@@ -43,7 +55,7 @@ func prune(dir string, keep int) error {
 	}
 	var logs []fs.FileInfo
 	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && strings.HasSuffix(info.Name(), ".log") {
+		if info, err := entry.Info(); err == nil && (info.IsDir() || strings.HasSuffix(info.Name(), ".log")) {
 			logs = append(logs, info)
 		}
 	}
@@ -51,7 +63,7 @@ func prune(dir string, keep int) error {
 	for _, old := range logs[:max(0, len(logs)-keep)] {
 		path := filepath.Join(dir, old.Name())
 		_ = os.Remove(path + ".1") // most have none
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
 	}
@@ -64,7 +76,7 @@ func (l *Logs) group(key Key) string {
 
 // LogStream is one instance's log.
 type LogStream struct {
-	Stream   string    `json:"stream"` // <variant>/<instance id>
+	Stream   string    `json:"stream"` // <variant>/<instance id>[/<container>]
 	Modified time.Time `json:"modified"`
 	Lines    []string  `json:"lines"`
 }

@@ -61,12 +61,27 @@ var (
 	ErrTooLarge = errors.New("worker answer exceeds the payload limit")
 )
 
+// ContainerError says which of an instance's several containers failed.
+type ContainerError struct {
+	Container string // its name in AWS's sentences
+	Err       error
+}
+
+func (e *ContainerError) Error() string { return "container " + e.Container + ": " + e.Err.Error() }
+
+func (e *ContainerError) Unwrap() error { return e.Err }
+
 // Spec is everything a kind of worker is told about the instance to start.
 type Spec struct {
 	Key        Key    // account, region and endpoint name
 	Variant    string // ProductionVariant.VariantName
 	InstanceID string // i-0123456789abcdef0, unique
 	Container  Container
+	// Containers are those of a model of several, in order; package pipeline gives
+	// each of them to its own kind of worker as Container. Direct means that a
+	// request is for one of them and does not go through all.
+	Containers []Container
+	Direct     bool
 	Shape      Shape // what the instance type offers; every kind honours it
 
 	// InferenceComponent is the component that the worker is a copy of, and Host
@@ -92,7 +107,9 @@ type Container struct {
 	Image        string
 	Environment  map[string]string
 	ModelDataURL string
-	Hostname     string // ContainerHostname; "primary" in error sentences when empty
+	// Hostname is ContainerHostname, or container-1, container-2 and so on for
+	// several without one (docs: inference-pipelines).
+	Hostname string
 }
 
 // Shape is what an instance type offers (EC2 DescribeInstanceTypes).
@@ -115,6 +132,8 @@ type Request struct {
 	InferenceID      string
 	PrefixAwareID    string
 	TargetVariant    string
+	// TargetContainer is TargetContainerHostname.
+	TargetContainer string
 	// InferenceComponentName is the component that the caller asks for, and
 	// Adapter, which Fleet.Invoke sets, the name that the copies know it by when
 	// it is an adapter.
@@ -132,5 +151,8 @@ type Answer struct {
 	StatusCode       int
 	ContentType      string
 	CustomAttributes string
-	Body             []byte // reused: a worker appends to Body[:0]
+	// Container is which of several containers the answer, or the error beside it,
+	// is from, if it is not the last one's success; empty for the only one.
+	Container string
+	Body      []byte // reused: a worker appends to Body[:0]
 }
