@@ -183,9 +183,9 @@ func (u *componentUpdate) verdict(at componentAt) string {
 	case at.target.problem != nil:
 		return at.target.problem.reason
 	case len(at.alarms) > 0 && at.target.serving > 0:
-		return sdkcompat.ComponentAlarm.Sentence(strings.Join(at.alarms, ", "))
+		return sdkcompat.AlarmRaised.Sentence(strings.Join(at.alarms, ", "))
 	case u.limit() > 0 && at.left(u.Started, u.limit()) == 0:
-		return sdkcompat.ComponentLate.Sentence(int(u.limit().Seconds()))
+		return sdkcompat.DeploymentLate.Sentence(int(u.limit().Seconds()))
 	}
 	return ""
 }

@@ -1,11 +1,11 @@
 package controlplane
 
 import (
-	"fmt"
 	"slices"
 	"sync/atomic"
 
 	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 // publishComponents adds the endpoint's components to what the data plane sees.
@@ -63,7 +63,7 @@ func (r *reconciler) publishComponent(now *desired, c *inferenceComponentRecord,
 			up[key.deployment]++
 		}
 		if s.err != nil && s.phase != serving {
-			pub.Message = fmt.Sprintf("Copy %d failed %d times: %v", key.ordinal+1, s.failures, s.err)
+			pub.Message = sdkcompat.CopyFailing.Sentence(key.ordinal+1, s.failures, s.err)
 		}
 	}
 	slices.SortFunc(pub.Copies, func(a, b *dataplane.Instance) int { return a.Slot - b.Slot })
@@ -79,7 +79,7 @@ func (r *reconciler) publishComponent(now *desired, c *inferenceComponentRecord,
 	}
 	for g, w := range want {
 		if _, waiting := r.components.roomless[g]; waiting && w.component == c && pub.Message == "" {
-			pub.Message = fmt.Sprintf("Copies find no room on the instances of variant %s.", *c.VariantName)
+			pub.Message = sdkcompat.CopiesWithoutRoom.Sentence(*c.VariantName)
 		}
 	}
 	return pub

@@ -257,7 +257,7 @@ func (r *reconciler) observeGroup(g group) dataplane.Variant {
 			v.Instances = append(v.Instances, s.instance)
 		}
 		if s.err != nil && s.phase != serving {
-			v.Message = fmt.Sprintf("Instance %d failed %d times: %v", key.ordinal+1, s.failures, s.err)
+			v.Message = sdkcompat.InstanceFailing.Sentence(key.ordinal+1, s.failures, s.err)
 		}
 	}
 	slices.SortFunc(v.Instances, func(a, b *dataplane.Instance) int { return a.Slot - b.Slot })

@@ -23,7 +23,7 @@ const (
 // that name. Both hold at most 1,024 characters (API model).
 const (
 	FailureReason = "FailureReason"
-	StatusMessage = "StatusMessage" // of a variant
+	StatusMessage = "StatusMessage" // of a variant, or its message in GET /_sagelocal/fleet
 )
 
 // Message is one sentence of the catalogue: all that the daemon answers with or

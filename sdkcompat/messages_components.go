@@ -63,9 +63,13 @@ var (
 	ComponentDataFailed = message(FailureReason, Chosen, "Failed to download model data for inference component {component}: {cause}.", "")
 	ComponentTooLarge   = message(FailureReason, Chosen, "No instance of production variant {variant} can ever hold a copy of inference component {component}: {cause}.", "")
 	ComponentNoRoom     = message(FailureReason, Chosen, "The instances of production variant {variant} had no room for {count} of the copies of inference component {component} within {seconds} seconds.", "")
-	ComponentAlarm      = AlarmRaised
-	ComponentLate       = DeploymentLate
 	AdapterFailed       = message(FailureReason, Chosen, "The base inference component could not load adapter {component}: {cause}.", "")
+)
+
+// What the fleet shows of a component's copies while they are tried again.
+var (
+	CopyFailing       = message(StatusMessage, Chosen, "Copy {ordinal} failed {count} times: {cause}", "")
+	CopiesWithoutRoom = message(StatusMessage, Chosen, "Copies find no room on the instances of variant {variant}.", "")
 )
 
 // Invocations of inference components.

@@ -16,14 +16,9 @@ import (
 
 // unconverted are the files that may still write sentences of their own.
 var unconverted = []string{
-	"../controlplane/copies*.go",
-	"../controlplane/deployment.go",
-	"../controlplane/endpoint.go",
-	"../controlplane/endpoint_capacity.go",
-	"../controlplane/failure.go",
-	"../controlplane/inference_component*.go",
-	"../controlplane/launch.go",
-	"../controlplane/table.go",
+	"../api/invoke_headers.go",
+	"../api/runtime.go",
+	"../api/runtime_errors.go",
 }
 
 // sources parses the packages' files, without their tests.
