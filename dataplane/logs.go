@@ -41,7 +41,7 @@ func (l *Logs) OpenContainer(key Key, variant, instance, container string) (*Log
 			return nil, fmt.Errorf("log: %w", err)
 		}
 	}
-	return OpenLog(filepath.Join(dir, instance, container+".log"))
+	return OpenLog(filepath.Join(dir, instance, container+".log")), nil
 }
 
 // prune removes the oldest logs of a directory until at most keep are left.
