@@ -25,6 +25,9 @@ type fastConn struct {
 	*net.TCPConn
 	raw     syscall.RawConn
 	in, out transfer
+
+	ask   func(fd uintptr) (done bool) // writeOnce, made once
+	asked bool                         // ask was called
 }
 
 // FastConn makes reading and writing small messages cheaper, where it can. The
@@ -41,7 +44,7 @@ func FastConn(conn net.Conn) net.Conn {
 	}
 	c := &fastConn{TCPConn: tcp, raw: raw}
 	c.in.call, c.out.call = syscall.SYS_READ, syscall.SYS_WRITE
-	c.in.try, c.out.try = c.in.do, c.out.doAll
+	c.in.try, c.out.try, c.ask = c.in.do, c.out.doAll, c.writeOnce
 	return c
 }
 
@@ -50,6 +53,8 @@ type transfer struct {
 	call  uintptr
 	try   func(fd uintptr) (done bool) // do or doAll, made once
 	rest  []byte
+	more  []byte           // to be written behind rest
+	parts [2]syscall.Iovec // of one writev
 	errno syscall.Errno
 }
 
@@ -57,15 +62,25 @@ type transfer struct {
 // microsecond or ten.
 const maxTransfer = 64 << 10
 
-// do passes the next part of rest to the kernel; false means that the socket is
-// not ready.
+// do passes the next part of rest and more to the kernel; false means that the
+// socket is not ready.
 func (t *transfer) do(fd uintptr) (ready bool) {
 	for {
 		part := t.rest[:min(len(t.rest), maxTransfer)]
-		n, _, errno := syscall.RawSyscall(t.call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(part))), uintptr(len(part)))
+		var n uintptr
+		var errno syscall.Errno
+		if room := maxTransfer - len(part); len(t.more) > 0 && room > 0 {
+			t.parts[0].Base, t.parts[1].Base = unsafe.SliceData(part), unsafe.SliceData(t.more)
+			t.parts[0].SetLen(len(part))
+			t.parts[1].SetLen(min(len(t.more), room))
+			n, _, errno = syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&t.parts)), uintptr(len(t.parts)))
+			t.parts = [2]syscall.Iovec{}
+		} else {
+			n, _, errno = syscall.RawSyscall(t.call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(part))), uintptr(len(part)))
+		}
 		switch errno {
 		case 0:
-			t.rest = t.rest[n:]
+			t.advance(int(n))
 			return true
 		case syscall.EINTR:
 		case syscall.EAGAIN:
@@ -75,6 +90,16 @@ func (t *transfer) do(fd uintptr) (ready bool) {
 			return true
 		}
 	}
+}
+
+// advance takes n bytes off what is left. When more is at its turn it becomes
+// rest.
+func (t *transfer) advance(n int) {
+	if n >= len(t.rest) && len(t.more) > 0 {
+		t.rest, t.more = t.more[n-len(t.rest):], nil
+		return
+	}
+	t.rest = t.rest[n:]
 }
 
 // doAll goes on until nothing is left.
@@ -109,17 +134,63 @@ func (c *fastConn) Read(p []byte) (int, error) {
 
 // Write is io.Writer's.
 func (c *fastConn) Write(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
+	return c.writeParts(p, nil)
+}
+
+// writeParts writes two parts as one.
+func (c *fastConn) writeParts(head, body []byte) (int, error) {
+	c.begin(head, body)
+	err := c.finish()
+	left := len(c.out.rest) + len(c.out.more)
+	c.forget()
+	return len(head) + len(body) - left, err
+}
+
+// begin sets what is to be written.
+func (c *fastConn) begin(head, body []byte) {
+	c.out.rest, c.out.more, c.out.errno = head, body, 0
+	c.out.advance(0)
+}
+
+// writeAndAwait begins to write two parts as one and returns when there is
+// something to read, or when finish has to write what the socket did not take.
+// It saves the attempt to read that is certain to fail: the poller is told to
+// expect an event, then the request is written, and the event of its answer can
+// only come after that. An earlier event of which nothing was read goes
+// unnoticed unless another one follows, such as the end of the stream from a
+// server that goes on reading. So this needs a read deadline, and a Read when
+// that has passed.
+func (c *fastConn) writeAndAwait(head, body []byte) error {
+	c.begin(head, body)
+	c.asked = false
+	return c.raw.Read(c.ask)
+}
+
+// finish writes what is left; after an error it can be called again.
+func (c *fastConn) finish() error {
+	if len(c.out.rest) > 0 && c.out.errno == 0 {
+		if err := c.raw.Write(c.out.try); err != nil {
+			return err
+		}
 	}
-	c.out.rest, c.out.errno = p, 0
-	err := c.raw.Write(c.out.try)
-	n := len(p) - len(c.out.rest)
-	c.out.rest = nil
-	if err == nil && c.out.errno != 0 {
-		err = c.failed("write", c.out.errno)
+	if c.out.errno != 0 {
+		return c.failed("write", c.out.errno)
 	}
-	return n, err
+	return nil
+}
+
+// forget lets go of the parts, which are the caller's.
+func (c *fastConn) forget() { c.out.rest, c.out.more = nil, nil }
+
+// writeOnce is what writeAndAwait does with the socket.
+func (c *fastConn) writeOnce(fd uintptr) (done bool) {
+	if c.asked {
+		return true // there is something to read
+	}
+	c.asked = true
+	c.out.doAll(fd)
+	// What the socket does not take at once is left to finish.
+	return c.out.errno != 0 || len(c.out.rest) > 0
 }
 
 func (c *fastConn) failed(op string, errno syscall.Errno) error {

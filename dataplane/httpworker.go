@@ -153,7 +153,7 @@ func (w *HTTPWorker) exchange(ctx context.Context, now, deadline time.Time, head
 				return w.explain(ctx, deadline, err)
 			}
 		}
-		keep, err := c.exchange(ctx, deadline, head, req, ans, w.cfg.MaxAnswer)
+		keep, err := c.exchange(ctx, now, deadline, head, req, ans, w.cfg.MaxAnswer)
 		if keep {
 			w.pool.put(c)
 			return nil

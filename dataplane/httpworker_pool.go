@@ -6,11 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,15 +21,7 @@ const (
 	// freshIdle is an age below which an idle connection is used unseen: the
 	// look at it is a system call, and the retry in exchange is there anyway.
 	freshIdle = 5 * time.Millisecond
-	// inlineBody is the largest body that is copied behind the request's head,
-	// so that both leave in one segment; larger ones go by writev.
-	inlineBody = 16 << 10
-	// bufferedBody is the largest body that is written before its answer is read.
-	bufferedBody = 64 << 10
 )
-
-// aLongTimeAgo as a deadline interrupts a connection at once.
-var aLongTimeAgo = time.Unix(1, 0)
 
 var (
 	errDeadline     = os.ErrDeadlineExceeded
@@ -56,12 +47,16 @@ type httpPool struct {
 type httpConn struct {
 	net.Conn
 	raw      syscall.RawConn // nil over TLS
-	r        *bufio.Reader
-	head     []byte      // the request's head, reused
-	parts    [2][]byte   // head and body
-	buffers  net.Buffers // of parts, for writev
-	abort    func()      // interrupts the exchange; made once
-	since    time.Time   // idle since
+	early    earlyConn       // nil if Conn is none
+	r        *bufio.Reader   // nil but while an answer is read
+	head     []byte          // the request's head, reused
+	parts    [2][]byte       // head and body
+	buffers  net.Buffers     // of parts, for writev
+	abort    func()          // interrupt, made once
+	aborted  atomic.Bool     // for good: the connection will be closed
+	deadline time.Time       // of the exchange
+	short    bool            // the connection's deadline is firstLook's
+	since    time.Time       // idle since
 	peek     livenessCheck
 	answered bool // a byte of the answer arrived
 
@@ -117,8 +112,8 @@ func (p *httpPool) dial(ctx context.Context, deadline time.Time) (*httpConn, err
 	} else if sc, ok := conn.(syscall.Conn); ok {
 		c.raw, _ = sc.SyscallConn()
 	}
-	c.r = bufio.NewReaderSize(c.Conn, inlineBody)
-	c.abort = func() { _ = c.SetDeadline(aLongTimeAgo) }
+	c.early, _ = c.Conn.(earlyConn)
+	c.abort = c.interrupt
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -219,90 +214,4 @@ func (p *httpPool) close() {
 	for c := range p.all {
 		_ = c.Close() // its user sees the error
 	}
-}
-
-// exchange sends a request and reads its answer. keep tells that the connection
-// can carry another one.
-func (c *httpConn) exchange(ctx context.Context, deadline time.Time, head *requestHead, req *Request, ans *Answer, limit int) (keep bool, err error) {
-	c.answered = false
-	if err := c.SetDeadline(deadline); err != nil {
-		return false, err
-	}
-	stop := func() bool { return true }
-	if ctx.Done() != nil {
-		stop = afterFunc(ctx, c.abort)
-	}
-	keep, err = c.sendAndReceive(head, req, ans, limit)
-	if !stop() {
-		keep = false // abort has run, or still will
-	}
-	return keep && c.r.Buffered() == 0, err
-}
-
-// afterFunc is context.AfterFunc, or the context's own.
-func afterFunc(ctx context.Context, f func()) (stop func() bool) {
-	if own, ok := ctx.(interface {
-		AfterFunc(f func()) (stop func() bool)
-	}); ok {
-		return own.AfterFunc(f)
-	}
-	return context.AfterFunc(ctx, f)
-}
-
-// sendAndReceive keeps an answer that comes before all of the request was
-// written: a server may refuse it early, as with 413, or echo it as it reads it.
-// So a body that may not fit into the socket's buffer is written by a goroutine.
-func (c *httpConn) sendAndReceive(head *requestHead, req *Request, ans *Answer, limit int) (keep bool, err error) {
-	if len(req.Body) <= bufferedBody {
-		writeErr := c.send(head, req)
-		// The answer is not there yet. Meanwhile another request may be sent, and
-		// then the first attempt to read finds what it is looking for.
-		runtime.Gosched()
-		keep, err = c.receive(ans, limit)
-		if writeErr == nil {
-			return keep, err
-		}
-		if err != nil {
-			err = writeErr
-		}
-		return false, err
-	}
-	written := make(chan error, 1)
-	go func() { written <- c.send(head, req) }()
-	keep, err = c.receive(ans, limit)
-	select {
-	case writeErr := <-written:
-		return keep && writeErr == nil, err
-	default:
-	}
-	c.abort()
-	<-written //nolint:errcheck // the answer's error counts; the body is the caller's from here on
-	return false, err
-}
-
-// send writes the request.
-func (c *httpConn) send(head *requestHead, req *Request) error {
-	c.head = head.append(c.head[:0], req)
-	if len(req.Body) <= inlineBody {
-		c.head = append(c.head, req.Body...)
-		_, err := c.Write(c.head)
-		return err
-	}
-	c.parts = [2][]byte{c.head, req.Body}
-	c.buffers = c.parts[:]
-	_, err := c.buffers.WriteTo(c.Conn)
-	c.parts, c.buffers = [2][]byte{}, nil // the body is the caller's
-	return err
-}
-
-// receive reads the answer, past any interim ones.
-func (c *httpConn) receive(ans *Answer, limit int) (keep bool, err error) {
-	if _, err := c.r.Peek(1); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return false, err
-	}
-	c.answered = true
-	return readAnswer(c, ans, limit)
 }

@@ -282,7 +282,7 @@ func TestIdleConnectionClosedByTheServerIsNotUsed(t *testing.T) {
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.r.Peek(1); err != io.EOF { // the close has arrived
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF { // the close has arrived
 		t.Fatal(err)
 	}
 	if c.alive() {
