@@ -507,8 +507,7 @@ func (r *reconciler) exhaust(ev event) {
 			s.closed = true
 			s.instance.Release()
 			if r.components.copiesOn(s.instance.ID) == 0 {
-				s.instance.Retire()
-				delete(r.slots, key)
+				r.retireHost(key, s)
 			}
 		}
 	}

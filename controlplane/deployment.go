@@ -35,6 +35,9 @@ type variant struct {
 	// InferenceExecutionConfig's mode.
 	Containers []types.ContainerDefinition
 	Direct     bool
+	// Overrides are the models of the instance pools that have a
+	// ModelNameOverride, by instance type.
+	Overrides map[string]poolModel
 
 	Count         int32 // DesiredInstanceCount
 	Weight        float32
@@ -91,6 +94,9 @@ func newDeployment(tx *store.Tx, scope sdkcompat.Scope, config *endpointConfigRe
 		}
 		v := variant{Config: pv, Count: 1}
 		if err := v.host(model); err != nil {
+			return d, err
+		}
+		if err := v.override(tx, scope); err != nil {
 			return d, err
 		}
 		if pv.InitialInstanceCount != nil {

@@ -16,8 +16,10 @@ func giveUp(s slotState) bool {
 	switch {
 	case s.err == nil:
 		return false
-	case errors.Is(s.err, dataplane.ErrModelData), errors.Is(s.err, dataplane.ErrCannotStart), errors.Is(s.err, dataplane.ErrCapacity):
+	case errors.Is(s.err, dataplane.ErrModelData), errors.Is(s.err, dataplane.ErrCannotStart):
 		return true
+	case errors.Is(s.err, dataplane.ErrCapacity):
+		return !s.waits
 	case errors.Is(s.err, context.DeadlineExceeded):
 		return true
 	}

@@ -162,8 +162,7 @@ func (r *reconciler) freeHosts() (evicted bool) {
 			continue
 		}
 		if r.components.copiesOn(s.instance.ID) == 0 {
-			s.instance.Retire()
-			delete(r.slots, key)
+			r.retireHost(key, s)
 			continue
 		}
 		evicted = evicted || !s.evicted

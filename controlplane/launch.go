@@ -76,43 +76,30 @@ func (r *reconciler) seed(purpose ...any) uint64 {
 	return h.Sum64()
 }
 
-// fill puts an instance into a vacant slot: a host for copies, or one that runs
-// the variant's model.
-func (r *reconciler) fill(ctx context.Context, rec *endpointRecord, key slotKey, copies map[copyGroup]wantedCopies) {
-	if v := rec.deployment(key.deployment).variant(key.variant); v.hosts() {
-		r.allocate(key, r.hostType(v, key.group, copies))
-		return
-	}
-	r.launch(ctx, rec, key)
-}
-
-// launch puts a new instance into a slot.
-func (r *reconciler) launch(ctx context.Context, rec *endpointRecord, key slotKey) {
-	v := rec.deployment(key.deployment).variant(key.variant)
+// launch puts a new instance of a type into a slot.
+func (r *reconciler) launch(ctx context.Context, v *variant, key slotKey, instanceType string) {
 	s := r.slots[key]
-	if s == nil {
-		s = new(slot)
-		r.slots[key] = s
-	}
 	// The instance outlives ctx by the time that it takes to stop in order.
 	lifetime, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.phase, s.cancel = starting, cancel
-	s.instance = dataplane.NewInstance(r.pools[key.group], instanceID(), v.instanceType(), key.ordinal, time.Now())
+	s.instance = dataplane.NewInstance(r.pools[key.group], instanceID(), instanceType, key.ordinal, time.Now())
 	spec := dataplane.Spec{
 		Key: r.key, Variant: key.variant, InstanceID: s.instance.ID,
-		Shape:           shapeOf(v),
+		Shape:           shapeOf(v, instanceType),
 		StartupTimeout:  r.plane.scaled(seconds(v.Config.ContainerStartupHealthCheckTimeoutInSeconds, startupTimeout)),
 		DownloadTimeout: r.plane.scaled(seconds(v.Config.ModelDataDownloadTimeoutInSeconds, downloadTimeout)),
 		Dir:             r.plane.instanceDir(s.instance.ID),
 		Seed:            r.seed(key.variant, key.ordinal),
 	}
-	v.contain(&spec)
+	v.on(instanceType).contain(&spec)
 	in := s.instance
 	go func() {
 		defer cancel()
-		r.events <- event{key: key, err: r.live(lifetime, in, spec, lifeHooks{
+		err := r.live(lifetime, in, spec, lifeHooks{
 			ready: func() { r.events <- event{key: key, ready: true} },
-		})}
+		})
+		r.plane.Capacity.release(instanceType)
+		r.events <- event{key: key, err: err}
 	}()
 }
 
@@ -131,17 +118,6 @@ func Shape(instanceType string) (dataplane.Shape, bool) {
 		InstanceType: instanceType, VCPU: s.VCPU, MemoryGiB: s.MemoryGiB,
 		Accelerators: s.Accelerators, AcceleratorKind: s.Accelerator, AcceleratorGiB: s.AcceleratorGiB,
 	}, ok
-}
-
-// shapeOf a serverless variant follows its memory: one vCPU for 1.8 GB, as AWS
-// documents for Lambda.
-func shapeOf(v *variant) dataplane.Shape {
-	if c := v.Config.ServerlessConfig; c != nil {
-		gib := float64(aws.ToInt32(c.MemorySizeInMB)) / 1024
-		return dataplane.Shape{VCPU: max(1, int(gib/1.8)), MemoryGiB: gib}
-	}
-	s, _ := Shape(v.instanceType()) // the constraint check has let no other type through
-	return s
 }
 
 // lifeHooks are called in the course of an instance's life.

@@ -45,6 +45,13 @@ type slotState struct {
 	failures int // in a row
 	retryAt  time.Time
 	err      error // the last failure
+
+	// While there is no capacity: the types that have failed since one was had,
+	// since when there is none, and whether VariantInstanceProvisionTimeoutInSeconds
+	// has not passed yet.
+	full  []string
+	short time.Time
+	waits bool
 }
 
 // actions is the difference between what is wanted and what is there.

@@ -30,6 +30,8 @@ type reconciler struct {
 	slots      map[slotKey]*slot
 	pools      map[group]*dataplane.Pool
 	components componentFleet
+
+	capacityRules int64 // those that the slots have been tried under
 }
 
 // desired is what the store says that there should be.
@@ -131,6 +133,7 @@ func (r *reconciler) reconcile(ctx context.Context) (wait time.Duration, gone bo
 			return r.plane.scaled(maxBackOff), false
 		}
 		r.adopt(now)
+		r.lookForCapacity()
 		if err := r.makePools(now.endpointRecord); err != nil {
 			r.log.Error("cannot route to the endpoint", "error", err)
 			return r.plane.scaled(maxBackOff), false
@@ -251,12 +254,18 @@ func (r *reconciler) observe(ev event) {
 	if ev.ready {
 		if s.phase == starting {
 			s.phase, s.served = serving, time.Now()
+			s.full, s.short, s.waits = nil, time.Time{}, false
 		}
 		return
 	}
+	instanceType := s.instance.Type
 	s.instance, s.cancel = nil, nil
-	if s.phase == stopping {
+	switch {
+	case s.phase == stopping:
 		delete(r.slots, ev.key)
+		return
+	case s.phase == starting && errors.Is(ev.err, dataplane.ErrCapacity):
+		s.observeShortage(instanceType, ev.err)
 		return
 	}
 	if s.phase == serving && time.Since(s.served) >= r.plane.scaled(stableAfter) {
