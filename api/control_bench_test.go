@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
@@ -60,7 +61,7 @@ func BenchmarkCreateEndpoint(b *testing.B) {
 			})
 		})
 		b.Run(fmt.Sprintf("sagelocal/callers=%d", callers), func(b *testing.B) {
-			plane := benchPlaneOver(b, store.Options{Path: filepath.Join(b.TempDir(), "state.db"), Tables: controlplane.Tables()})
+			plane := benchPlaneOver(b, store.Options{Path: filepath.Join(b.TempDir(), "state.db"), CarryDelay: 2 * time.Millisecond, Tables: controlplane.Tables()})
 			ctx := controlplane.WithScope(context.Background(), benchScope)
 			benchConfig(b, plane)
 			b.ResetTimer()

@@ -3,8 +3,10 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -21,6 +23,9 @@ const maxGroup = 256
 // commits for all. While it does, the next writers queue up and become the next
 // group. A lone writer commits at once, so nothing is ever delayed by a timer.
 //
+// Writers that nobody waits for may ask to be carried (UpdateSoon): they wait a
+// moment for a commit that is made anyway, and only then take a turn of their own.
+//
 // bbolt's own Batch runs a function again when another of the batch fails, which
 // is wrong for functions that fill variables of their caller. Here a function
 // runs once: what a failed one wrote is reverted from its undo log.
@@ -30,6 +35,9 @@ type committer struct {
 	turn    sync.Mutex
 	open    *group // guarded by turn
 	hook    func() // Options.Committed
+
+	mu      sync.Mutex
+	carried []chan struct{} // of the writers that wait for another's commit
 }
 
 // group is one bbolt transaction and the writers that share it.
@@ -46,6 +54,21 @@ type group struct {
 // error (or goes on panicking). fn runs exactly once and must not start another
 // transaction of the same database.
 func (db *DB) Update(fn func(*Tx) error) error {
+	db.commits.waiting.Add(1)
+	return db.update(fn)
+}
+
+// UpdateSoon is Update for what nobody waits for. It lets up to
+// Options.CarryDelay pass for another writer to come by, and shares its commit:
+// a caller that creates one endpoint after the other then waits for one sync of
+// the disk each, not two.
+func (db *DB) UpdateSoon(fn func(*Tx) error) error {
+	db.commits.await(db.carryDelay)
+	return db.update(fn)
+}
+
+// update runs a writer that is counted as waiting.
+func (db *DB) update(fn func(*Tx) error) error {
 	g, err := db.commits.enter()
 	if err != nil {
 		return err
@@ -62,7 +85,6 @@ func (db *DB) Update(fn func(*Tx) error) error {
 
 // enter waits for the writer's turn and returns the group to join.
 func (c *committer) enter() (*group, error) {
-	c.waiting.Add(1)
 	c.turn.Lock()
 	c.waiting.Add(-1)
 	if c.open != nil {
@@ -105,6 +127,7 @@ func (c *committer) run(g *group, tx *Tx, fn func(*Tx) error) (err error) {
 // leave ends the writer's turn and returns the outcome of the commit.
 func (c *committer) leave(g *group) error {
 	g.size++
+	c.carry()
 	if c.waiting.Load() > 0 && g.size < maxGroup {
 		c.turn.Unlock()
 		<-g.done
@@ -113,6 +136,43 @@ func (c *committer) leave(g *group) error {
 	defer c.turn.Unlock()
 	c.flush()
 	return g.err
+}
+
+// await returns when a commit is about to be made or delay is over. The writer is
+// then counted as waiting.
+func (c *committer) await(delay time.Duration) {
+	if delay <= 0 {
+		c.waiting.Add(1)
+		return
+	}
+	called := make(chan struct{})
+	c.mu.Lock()
+	c.carried = append(c.carried, called)
+	c.mu.Unlock()
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-called:
+		return
+	case <-timer.C:
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.carried, called); i >= 0 {
+		c.carried = slices.Delete(c.carried, i, i+1)
+		c.waiting.Add(1)
+	} // else it was called at the last moment, and counted
+}
+
+// carry calls the writers that wait for a commit.
+func (c *committer) carry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting.Add(int64(len(c.carried)))
+	for _, called := range c.carried {
+		close(called)
+	}
+	c.carried = nil
 }
 
 // exclusive calls fn while no write transaction is open or can begin.

@@ -291,3 +291,74 @@ func TestCheckWhileWritersRun(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestUpdateSoonSharesTheCommitOfAnotherWriter(t *testing.T) {
+	db := openTest(t, Options{Path: tempPath(t), CarryDelay: time.Hour})
+	carried := make(chan error, 3)
+	for i := range 3 {
+		go func() {
+			carried <- db.UpdateSoon(func(tx *Tx) error {
+				return things.Put(tx, scopeA, fmt.Sprint("carried", i), &thing{ID: fmt.Sprint("carried", i)})
+			})
+		}()
+	}
+	for waiting := 0; waiting < 3; runtime.Gosched() {
+		db.commits.mu.Lock()
+		waiting = len(db.commits.carried)
+		db.commits.mu.Unlock()
+	}
+	before := boltCommits(t, db)
+	mustUpdate(t, db, func(tx *Tx) error { return things.Put(tx, scopeA, "x", &thing{ID: "x"}) })
+	for range 3 {
+		if err := <-carried; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := boltCommits(t, db) - before; n != 1 {
+		t.Errorf("%d commits for four writers, want 1", n)
+	}
+}
+
+func TestUpdateSoonCommitsAloneWhenNobodyComes(t *testing.T) {
+	db := openTest(t, Options{Path: tempPath(t), CarryDelay: time.Millisecond})
+	if err := db.UpdateSoon(func(tx *Tx) error { return things.Put(tx, scopeA, "x", &thing{ID: "x"}) }); err != nil {
+		t.Fatal(err)
+	}
+	mustView(t, db, func(tx *Tx) error {
+		_, err := things.Get(tx, scopeA, "x")
+		return err
+	})
+	if n := db.commits.waiting.Load(); n != 0 || len(db.commits.carried) != 0 {
+		t.Errorf("%d writers still counted, %d still waiting", n, len(db.commits.carried))
+	}
+}
+
+func TestWritersOfBothKindsMeetAtAnyMoment(t *testing.T) {
+	db := openTest(t, Options{Path: tempPath(t), CarryDelay: 50 * time.Microsecond})
+	var writers sync.WaitGroup
+	for i := range 8 {
+		writers.Go(func() {
+			update := db.Update
+			if i%2 == 0 {
+				update = db.UpdateSoon
+			}
+			for n := range 50 {
+				id := fmt.Sprint(i, "-", n)
+				if err := update(func(tx *Tx) error { return things.Put(tx, scopeA, id, &thing{ID: id}) }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	if n := db.commits.waiting.Load(); n != 0 {
+		t.Errorf("%d writers still counted as waiting", n)
+	}
+	count := 0
+	mustView(t, db, func(tx *Tx) error {
+		return things.Each(tx, func(Scope, string, *thing) error { count++; return nil })
+	})
+	if count != 400 {
+		t.Errorf("%d records, want 400", count)
+	}
+}

@@ -26,6 +26,9 @@ type Options struct {
 	// else in the temporary directory; it leaves no file behind and is not
 	// durable. Path is ignored.
 	InMemory bool
+	// CarryDelay is how long UpdateSoon waits for another writer's commit; 0 means
+	// not at all.
+	CarryDelay time.Duration
 	// Tables are all tables that the process uses.
 	Tables []TableDefinition
 	// Logger reports migrations and index builds; nil discards them.
@@ -38,8 +41,11 @@ type Options struct {
 
 // DB is an open database, safe for concurrent use.
 type DB struct {
-	bolt     *bbolt.DB
-	commits  committer
+	bolt    *bbolt.DB
+	commits committer
+
+	carryDelay time.Duration
+
 	clock    clock
 	tables   []TableDefinition
 	leftover string
@@ -56,7 +62,7 @@ func open(o Options, steps []migration) (*DB, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	db := &DB{tables: o.Tables}
+	db := &DB{tables: o.Tables, carryDelay: o.CarryDelay}
 	var err error
 	if o.InMemory {
 		db.bolt, db.leftover, err = openInMemory()

@@ -44,6 +44,10 @@ type Daemon struct {
 	cleanups []func(context.Context) error // undone last in, first out
 }
 
+// statusDelay is how much later an endpoint may become InService for its status
+// to share another write's sync of the disk.
+const statusDelay = 2 * time.Millisecond
+
 // New opens the data directory, binds the address and starts the reconcilers.
 // After an error nothing is left behind.
 func New(o Options) (d *Daemon, err error) {
@@ -61,7 +65,7 @@ func New(o Options) (d *Daemon, err error) {
 		return d, err
 	}
 	db, err := store.Open(store.Options{
-		Path: filepath.Join(d.dataDir, "sagelocal.db"), InMemory: o.InMemory,
+		Path: filepath.Join(d.dataDir, "sagelocal.db"), InMemory: o.InMemory, CarryDelay: statusDelay,
 		Tables: controlplane.Tables(), Logger: o.Logger,
 	})
 	if err != nil {
