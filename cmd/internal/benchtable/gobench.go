@@ -116,26 +116,13 @@ func (b *bench) allocations(ctx context.Context) ([]row, error) {
 	return rows, nil
 }
 
-// stores compares lists of different lengths, and durable writes with bbolt's
-// own.
+// stores compares durable writes with bbolt's own.
 func (b *bench) stores(ctx context.Context) ([]row, error) {
-	results, err := goBench(ctx, "./api", "^BenchmarkListEndpoints$", "200ms")
+	results, err := goBench(ctx, "./store", "^BenchmarkCreate$/.*/writers=(1|16|256)$", "200ms")
 	if err != nil {
 		return nil, err
 	}
-	f, err := find(results, "BenchmarkListEndpoints/endpoints=100", "BenchmarkListEndpoints/endpoints=10000")
-	if err != nil {
-		return nil, err
-	}
-	growth := f[1]["ns/op"] / f[0]["ns/op"]
-	rows := []row{{
-		what: "ListEndpoints, page 1 of 10,000", ours: nanoseconds(f[1]["ns/op"]),
-		beside: "page 1 of 100", theirs: nanoseconds(f[0]["ns/op"]), ratio: times(growth),
-		aim: "≤ 1.5 ×", reached: reached(growth <= 1.5),
-	}}
-	if results, err = goBench(ctx, "./store", "^BenchmarkCreate$/.*/writers=(1|16|256)$", "200ms"); err != nil {
-		return rows, err
-	}
+	var rows []row
 	for _, writers := range []string{"1", "16", "256"} {
 		f, err := find(results, "BenchmarkCreate/store/writers="+writers, "BenchmarkCreate/bare-bbolt/writers="+writers)
 		if err != nil {

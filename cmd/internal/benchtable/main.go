@@ -47,6 +47,7 @@ var sections = []section{
 	{"start", defaultTable, (*bench).firstAnswer},
 	{"pick", defaultTable, (*bench).picks},
 	{"allocations", defaultTable, (*bench).allocations},
+	{"plane", defaultTable, (*bench).plane},
 	{"store", defaultTable, (*bench).stores},
 	{"matrix", "bench-matrix", (*bench).matrix},
 	{"scale", "bench-scale", (*bench).scale},

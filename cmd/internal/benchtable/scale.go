@@ -17,7 +17,7 @@ const (
 // endpoints, connections.
 func (b *bench) scale(ctx context.Context) ([]row, error) {
 	var rows []row
-	for _, part := range []func(context.Context) ([]row, error){b.scaleInstances, b.scaleEndpoints, b.scaleConnections} {
+	for _, part := range []func(context.Context) ([]row, error){b.scaleInstances, b.scaleEndpoints, b.scaleCreate, b.scaleConnections} {
 		measured, err := part(ctx)
 		rows = append(rows, measured...)
 		if err != nil {
