@@ -84,6 +84,7 @@ func (e *Endpoint) invokeComponent(ctx context.Context, s *Snapshot, req *Reques
 		return Route{Component: c}, err
 	}
 	route := Route{Variant: c.Variant, Container: c.Container, Component: c}
+	ans.routed(route)
 	if scripted, err := e.responses.Load().answer(ctx, req, ans); scripted {
 		route.Instance = ScriptedInstance
 		return route, err

@@ -136,6 +136,9 @@ func readAnswer(c *httpConn, ans *Answer, limit int) (keep bool, err error) {
 			return false, errNoHTTP // nobody asked for another protocol
 		}
 	}
+	if ans.stream != nil {
+		return c.passOn(&h, ans)
+	}
 	body := ans.Body[:0]
 	switch {
 	case h.status == 204 || h.status == 304:

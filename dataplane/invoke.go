@@ -20,7 +20,8 @@ type Route struct {
 	Variant   string // InvokedProductionVariant
 	Container string // the container's name in error sentences
 	Instance  string // instance id; ScriptedInstance for a scripted answer
-	// Component is the inference component that was asked for, if there is one.
+	// Component is the inference component that was asked for; nil when there is
+	// none of that name.
 	Component *Component
 }
 
@@ -74,6 +75,7 @@ func (e *Endpoint) invoke(ctx context.Context, s *Snapshot, req *Request, ans *A
 	}
 	container, err := v.admit(req)
 	route := Route{Variant: v.Name, Container: container}
+	ans.routed(route)
 	if err != nil {
 		return route, err
 	}

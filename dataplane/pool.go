@@ -87,7 +87,7 @@ func (p *Pool) Invoke(ctx context.Context, req *Request, ans *Answer) (*Instance
 	}
 	defer p.release(in)
 	in.invocations.Add(1)
-	err = in.worker.Invoke(ctx, req, ans)
+	err = in.answer(ctx, req, ans)
 	if err != nil || ans.StatusCode >= 400 {
 		in.errors.Add(1)
 	}

@@ -33,6 +33,14 @@ func (w *blocking) Invoke(ctx context.Context, req *Request, ans *Answer) error 
 	}
 }
 
+func (w *blocking) Stream(ctx context.Context, req *Request, to Sink) error {
+	var ans Answer
+	if err := w.Invoke(ctx, req, &ans); err != nil {
+		return err
+	}
+	return ans.PassOn(to)
+}
+
 func (w *blocking) Done() <-chan struct{}                     { return nil }
 func (w *blocking) Err() error                                { return nil }
 func (w *blocking) Stop(context.Context, time.Duration) error { return nil }

@@ -26,6 +26,10 @@ type Worker interface {
 	// away, ErrBroken when the connection failed or the answer was unusable.
 	// It returns promptly once ctx ends. Safe for concurrent use.
 	Invoke(ctx context.Context, req *Request, ans *Answer) error
+	// Stream is Invoke for an answer that is passed on as it comes. A worker's
+	// own error status is passed on too. Errors are Invoke's, also once the answer
+	// has begun, and the sink's own.
+	Stream(ctx context.Context, req *Request, to Sink) error
 	// Done is closed when the worker can no longer serve: its process ended or
 	// its health check fails. Err then tells why; nil after Stop.
 	Done() <-chan struct{}
@@ -126,6 +130,7 @@ type Shape struct {
 // of it after Invoke returns: Body belongs to the connection.
 type Request struct {
 	Operation        string // InvokeEndpoint, for scripted answers
+	Path             string // on the container; empty means its path for invocations
 	ContentType      string // empty when the caller sent none
 	Accept           string
 	CustomAttributes string
@@ -155,4 +160,6 @@ type Answer struct {
 	// is from, if it is not the last one's success; empty for the only one.
 	Container string
 	Body      []byte // reused: a worker appends to Body[:0]
+
+	stream *stream // where the answer goes as it comes; nil: into Body
 }

@@ -46,6 +46,14 @@ func (c *container) Invoke(_ context.Context, req *dataplane.Request, ans *datap
 	c.journal.note("%s gets %q %q accept %q attributes %q id %q", c.name, req.ContentType, req.Body, req.Accept, req.CustomAttributes, req.InferenceID)
 	return c.answer(req, ans)
 }
+
+func (c *container) Stream(ctx context.Context, req *dataplane.Request, to dataplane.Sink) error {
+	var ans dataplane.Answer
+	if err := c.Invoke(ctx, req, &ans); err != nil {
+		return err
+	}
+	return ans.PassOn(to)
+}
 func (c *container) Done() <-chan struct{} { return c.done }
 func (c *container) Err() error            { return c.err }
 

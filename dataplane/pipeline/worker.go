@@ -69,11 +69,11 @@ func (w *worker) Invoke(ctx context.Context, req *dataplane.Request, ans *datapl
 	if !w.direct {
 		return w.sequence(ctx, req, ans)
 	}
-	i := slices.IndexFunc(w.stages, func(s stage) bool { return s.name == req.TargetContainer })
-	if i < 0 {
-		return fmt.Errorf("%w: %q", dataplane.ErrUnknownContainer, req.TargetContainer)
+	s, err := w.named(req.TargetContainer)
+	if err != nil {
+		return err
 	}
-	return w.stages[i].worker.Invoke(ctx, req, ans)
+	return s.worker.Invoke(ctx, req, ans)
 }
 
 // between holds the answers of all containers but the last. A container reads
