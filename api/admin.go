@@ -100,6 +100,8 @@ type (
 		Name     string        `json:"name"`
 		Status   string        `json:"status"`
 		Variants []variantView `json:"variants"`
+		// Only of an endpoint that hosts inference components.
+		InferenceComponents []componentView `json:"inference_components,omitempty"`
 	}
 	variantView struct {
 		Name            string                     `json:"name"`
@@ -127,6 +129,7 @@ func (a *admin) getFleet(r *http.Request) (any, error) {
 			}
 			ev.Variants = append(ev.Variants, vv)
 		}
+		ev.InferenceComponents = componentViews(s)
 		view.Endpoints = append(view.Endpoints, ev)
 	}
 	return view, nil

@@ -62,6 +62,11 @@ func TestFidelitySaysOfEveryMemberWhatItDoes(t *testing.T) {
 		sagemaker.UpdateEndpointInput{},
 		types.DeploymentConfig{},
 		sagemaker.UpdateEndpointWeightsAndCapacitiesInput{},
+		sagemaker.CreateInferenceComponentInput{},
+		sagemaker.UpdateInferenceComponentInput{},
+		sagemaker.UpdateInferenceComponentRuntimeConfigInput{},
+		types.InferenceComponentSpecification{},
+		types.InferenceComponentDeploymentConfig{},
 		sagemakerruntime.InvokeEndpointInput{},
 	} {
 		shape := reflect.TypeOf(in)

@@ -83,7 +83,6 @@ var unusableHeaders = [...]struct {
 }{
 	{"X-Amzn-Sagemaker-Target-Model", sdkcompat.NotMultiModel, ""},
 	{"X-Amzn-Sagemaker-Target-Container-Hostname", sdkcompat.NotMultiContainer, ""},
-	{"X-Amzn-Sagemaker-Inference-Component", sdkcompat.NoComponents, ""},
 	{"X-Amzn-Sagemaker-Session-Id", sdkcompat.NotImplemented, "stateful sessions"},
 	{"X-Amzn-Sagemaker-Enable-Explanations", sdkcompat.NotImplemented, "EnableExplanations"},
 }

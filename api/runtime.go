@@ -116,6 +116,8 @@ func (r *runtime) invoke(ctx *fasthttp.RequestCtx, name []byte) error {
 		TargetVariant:    h.get("X-Amzn-Sagemaker-Target-Variant"),
 		Body:             ctx.PostBody(),
 		Timeout:          invokeTimeout,
+
+		InferenceComponentName: h.get("X-Amzn-Sagemaker-Inference-Component"),
 	}
 	state.ans = dataplane.Answer{Body: state.ans.Body[:0]}
 
@@ -124,7 +126,7 @@ func (r *runtime) invoke(ctx *fasthttp.RequestCtx, name []byte) error {
 	done()
 	if err != nil || state.ans.StatusCode/100 != 2 {
 		setRoute(&ctx.Response.Header, &route)
-		return invokeError(&state.ans, err, scope, text(name), route)
+		return invokeError(&state.req, &state.ans, err, scope, text(name), route)
 	}
 	setRoute(&ctx.Response.Header, &route)
 	if ct := state.ans.ContentType; ct != "" {

@@ -9,7 +9,7 @@ import (
 )
 
 // invokeError is AWS's answer to an invocation that did not succeed.
-func invokeError(ans *dataplane.Answer, err error, scope sdkcompat.Scope, endpoint string, route dataplane.Route) error {
+func invokeError(req *dataplane.Request, ans *dataplane.Answer, err error, scope sdkcompat.Scope, endpoint string, route dataplane.Route) error {
 	// Status 0: the container gave none (seen on AWS for answers after 60 s).
 	noAnswer := func(said string) error { return modelError(0, said, scope, endpoint, route.Container) }
 	switch {
@@ -21,6 +21,20 @@ func invokeError(ans *dataplane.Answer, err error, scope sdkcompat.Scope, endpoi
 		return sdkcompat.TargetVariantUnknown.Error(endpoint)
 	case errors.Is(err, dataplane.ErrNoWeight):
 		return sdkcompat.NoWeight.Error(endpoint)
+	case errors.Is(err, dataplane.ErrComponentNotAllowed):
+		return sdkcompat.NoComponents.Error()
+	case errors.Is(err, dataplane.ErrComponentRequired):
+		return sdkcompat.ComponentHeaderMissing.Error()
+	case errors.Is(err, dataplane.ErrNoComponent):
+		return sdkcompat.ComponentUnknown.Error(req.InferenceComponentName, endpoint)
+	case errors.Is(err, dataplane.ErrComponentNotServing):
+		return sdkcompat.ComponentNotServing.Error(route.Component.Name, endpoint, route.Component.Status)
+	case errors.Is(err, dataplane.ErrComponentElsewhere):
+		return sdkcompat.ComponentElsewhere.Error(route.Component.Name, endpoint)
+	case errors.Is(err, dataplane.ErrNoCopies):
+		return sdkcompat.ComponentNoCopies.Error(route.Component.Name, endpoint)
+	case errors.Is(err, dataplane.ErrNoInstance) && route.Component != nil:
+		return sdkcompat.NoCopy.Error(route.Component.Name, endpoint)
 	case errors.Is(err, dataplane.ErrNoInstance):
 		return sdkcompat.NoInstance.Error(route.Variant, endpoint)
 	case errors.Is(err, dataplane.ErrTimeout):

@@ -66,7 +66,7 @@ var (
 var (
 	InvalidResourceARN = message(validation, Chosen, `Invalid resource ARN "{arn}".`, "")
 	ResourceElsewhere  = message(validation, Chosen, `Could not find resource "{arn}" in account {account} and region {region}.`, "")
-	ResourceUntagged   = message(validation, Chosen, `Could not find resource "{arn}": sagelocal keeps tags of models, endpoint configurations and endpoints.`, "")
+	ResourceUntagged   = message(validation, Chosen, `Could not find resource "{arn}": sagelocal keeps tags of models, endpoint configurations, endpoints and inference components.`, "")
 	TooManyTags        = message(validation, Chosen, `Resource "{arn}" cannot have more than {limit} tags.`, "the limit is documented")
 )
 
