@@ -40,11 +40,8 @@ func (v *variant) containerName(i int) string {
 func (v *variant) contain(spec *dataplane.Spec) {
 	all := make([]dataplane.Container, len(v.Containers))
 	for i := range v.Containers {
-		c := &v.Containers[i]
-		all[i] = dataplane.Container{
-			Image: aws.ToString(c.Image), Environment: c.Environment,
-			ModelDataURL: aws.ToString(c.ModelDataUrl), Hostname: v.containerName(i),
-		}
+		all[i] = containerOf(&v.Containers[i])
+		all[i].Hostname = v.containerName(i)
 	}
 	if len(all) == 1 {
 		spec.Container = all[0]

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
 	"github.com/sagelocal/sagelocal/dataplane"
 )
 
@@ -56,17 +54,13 @@ func (r *reconciler) typeOf(host string) string {
 
 func (r *reconciler) copySpec(key copyKey, in *dataplane.Instance, w wantedCopies) dataplane.Spec {
 	spec := w.revision.spec(in.Type)
-	c := &spec.Container
 	var startup, download *int32 // seconds
 	if p := spec.Specification.StartupParameters; p != nil {
 		startup, download = p.ContainerStartupHealthCheckTimeoutInSeconds, p.ModelDataDownloadTimeoutInSeconds
 	}
 	return dataplane.Spec{
 		Key: r.key, Variant: w.variant.name(), InstanceID: in.ID, InferenceComponent: in.Component, Host: in.Host,
-		Container: dataplane.Container{
-			Image: aws.ToString(c.Image), Environment: c.Environment,
-			ModelDataURL: aws.ToString(c.ModelDataUrl), Hostname: aws.ToString(c.ContainerHostname),
-		},
+		Container:       containerOf(&spec.Container),
 		Shape:           w.revision.shape(in.Type),
 		StartupTimeout:  r.plane.scaled(seconds(startup, seconds(w.variant.Config.ContainerStartupHealthCheckTimeoutInSeconds, startupTimeout))),
 		DownloadTimeout: r.plane.scaled(seconds(download, seconds(w.variant.Config.ModelDataDownloadTimeoutInSeconds, downloadTimeout))),
@@ -101,7 +95,8 @@ func (p *Plane) loadAdapter(ctx context.Context, worker dataplane.Worker, dir st
 	if err != nil {
 		return fmt.Errorf("adapter directory: %w", err)
 	}
-	if err := p.ModelData.Unpack(ctx, *a.Active.Specs[0].Container.ModelDataUrl, dir); err != nil {
+	artifact := dataplane.ModelSource{URL: *a.Active.Specs[0].Container.ModelDataUrl, Gzip: true}
+	if err := p.ModelData.Download(ctx, artifact, dir); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, adapterTimeout)

@@ -110,7 +110,7 @@ func (v *revision) strategy() types.InferenceComponentPlacementStrategy {
 // CreateInferenceComponent stores the component as Creating and leaves the rest
 // to its endpoint's reconciler. AWS page: API_CreateInferenceComponent.
 func (p *Plane) CreateInferenceComponent(ctx context.Context, in *sagemaker.CreateInferenceComponentInput) (*sagemaker.CreateInferenceComponentOutput, error) {
-	specs, listed, err := p.checkSpecifications(in.Specification, in.Specifications)
+	specs, listed, err := p.checkSpecifications(ctx, in.Specification, in.Specifications)
 	if err != nil {
 		return nil, err
 	}

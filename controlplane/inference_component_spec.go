@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -15,7 +16,7 @@ import (
 
 // checkSpecifications holds the rules within a request's specifications. It
 // returns them as a list, which is nil when the request has none.
-func (p *Plane) checkSpecifications(one *types.InferenceComponentSpecification, several []types.InferenceComponentSpecification) (specs []types.InferenceComponentSpecification, listed bool, err error) {
+func (p *Plane) checkSpecifications(ctx context.Context, one *types.InferenceComponentSpecification, several []types.InferenceComponentSpecification) (specs []types.InferenceComponentSpecification, listed bool, err error) {
 	switch {
 	case one != nil && several != nil:
 		return nil, false, sdkcompat.SpecificationTwice.Error()
@@ -27,7 +28,7 @@ func (p *Plane) checkSpecifications(one *types.InferenceComponentSpecification, 
 	seen := map[types.ProductionVariantInstanceType]bool{}
 	for i := range specs {
 		s := &specs[i]
-		if err := p.checkSpecification(s); err != nil {
+		if err := p.checkSpecification(ctx, s); err != nil {
 			return nil, false, err
 		}
 		if listed && s.BaseInferenceComponentName != nil {
@@ -41,9 +42,9 @@ func (p *Plane) checkSpecifications(one *types.InferenceComponentSpecification, 
 	return specs, listed, nil
 }
 
-func (p *Plane) checkSpecification(s *types.InferenceComponentSpecification) error {
+func (p *Plane) checkSpecification(ctx context.Context, s *types.InferenceComponentSpecification) error {
 	if s.BaseInferenceComponentName != nil {
-		return p.checkAdapter(s)
+		return p.checkAdapter(ctx, s)
 	}
 	if (s.ModelName == nil) == (s.Container == nil) {
 		return sdkcompat.SpecificationModel.Error()
@@ -52,7 +53,7 @@ func (p *Plane) checkSpecification(s *types.InferenceComponentSpecification) err
 		if s.Container.Image == nil {
 			return sdkcompat.SpecificationImage.Error()
 		}
-		if err := p.checkModelData(types.ContainerDefinition{ModelDataUrl: s.Container.ArtifactUrl}); err != nil {
+		if err := p.checkModelData(ctx, &types.ContainerDefinition{ModelDataUrl: s.Container.ArtifactUrl}); err != nil {
 			return err
 		}
 	}
@@ -74,7 +75,7 @@ func (p *Plane) checkSpecification(s *types.InferenceComponentSpecification) err
 
 // checkAdapter holds the documented form of an adapter
 // (API_InferenceComponentSpecification, BaseInferenceComponentName).
-func (p *Plane) checkAdapter(s *types.InferenceComponentSpecification) error {
+func (p *Plane) checkAdapter(ctx context.Context, s *types.InferenceComponentSpecification) error {
 	switch {
 	case s.ModelName != nil:
 		return sdkcompat.SpecificationModel.Error()
@@ -83,7 +84,7 @@ func (p *Plane) checkAdapter(s *types.InferenceComponentSpecification) error {
 	case s.ComputeResourceRequirements != nil, s.SchedulingConfig != nil, s.InstanceType != "":
 		return sdkcompat.AdapterSize.Error()
 	}
-	return p.checkModelData(types.ContainerDefinition{ModelDataUrl: s.Container.ArtifactUrl})
+	return p.checkModelData(ctx, &types.ContainerDefinition{ModelDataUrl: s.Container.ArtifactUrl})
 }
 
 // newRevision resolves specifications for the variant that shall run them.

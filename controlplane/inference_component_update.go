@@ -48,7 +48,7 @@ func (p *Plane) UpdateInferenceComponentRuntimeConfig(ctx context.Context, in *s
 // which are drained and stopped when as many new ones serve.
 // AWS page: API_UpdateInferenceComponent.
 func (p *Plane) UpdateInferenceComponent(ctx context.Context, in *sagemaker.UpdateInferenceComponentInput) (*sagemaker.UpdateInferenceComponentOutput, error) {
-	specs, listed, err := p.checkSpecifications(in.Specification, in.Specifications)
+	specs, listed, err := p.checkSpecifications(ctx, in.Specification, in.Specifications)
 	if err != nil {
 		return nil, err
 	}

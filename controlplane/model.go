@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
+	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/sdkcompat"
 	"github.com/sagelocal/sagelocal/store"
 )
@@ -29,7 +31,7 @@ func (p *Plane) CreateModel(ctx context.Context, in *sagemaker.CreateModelInput)
 		return nil, err
 	}
 	for _, c := range containersOf(in.PrimaryContainer, in.Containers) {
-		if err := p.checkModelData(c); err != nil {
+		if err := p.checkModelData(ctx, &c); err != nil {
 			return nil, err
 		}
 	}
@@ -56,17 +58,85 @@ func (p *Plane) CreateModel(ctx context.Context, in *sagemaker.CreateModelInput)
 	return &sagemaker.CreateModelOutput{ModelArn: &arn}, nil
 }
 
-// checkModelData reads the model data now, as AWS does, when the bucket is one
-// that the operator has mapped.
-func (p *Plane) checkModelData(c types.ContainerDefinition) error {
-	url := aws.ToString(c.ModelDataUrl)
-	if url == "" || p.ModelData == nil || !p.ModelData.Mapped(url) || c.Mode == types.ContainerModeMultiModel {
+// modelDataTimeout bounds how long CreateModel looks for model data.
+const modelDataTimeout = 10 * time.Second
+
+// checkModelData looks for the model data now, as AWS does. A bucket that does
+// not exist is let through unless all are known: a simulated worker needs no
+// data.
+func (p *Plane) checkModelData(ctx context.Context, c *types.ContainerDefinition) error {
+	if err := checkS3Members(c); err != nil {
+		return err
+	}
+	if p.ModelData == nil || p.ModelData.S3 == nil || c.Mode == types.ContainerModeMultiModel {
 		return nil
 	}
-	if err := p.ModelData.Stat(url); err != nil {
-		return sdkcompat.ModelDataUnreadable.Error(url, err)
+	container := containerOf(c)
+	sources := make([]dataplane.ModelSource, 0, 1+len(container.AdditionalModelDataSources))
+	if own, ok := container.ModelData(); ok {
+		sources = append(sources, own)
+	}
+	for _, channel := range container.AdditionalModelDataSources {
+		sources = append(sources, channel.ModelSource)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, modelDataTimeout, errors.New("S3 does not answer"))
+	defer cancel()
+	for _, source := range sources {
+		if !strings.HasPrefix(source.URL, "s3://") && !p.ModelData.Strict {
+			continue
+		}
+		err := p.ModelData.Check(ctx, source)
+		if err != nil && (p.ModelData.Strict || !errors.Is(err, dataplane.ErrNoBucket)) {
+			return sdkcompat.ModelDataUnreadable.Error(source.URL, err)
+		}
 	}
 	return nil
+}
+
+// checkS3Members refuses the ways to name model data that are not built.
+func checkS3Members(c *types.ContainerDefinition) error {
+	sources := make([]*types.S3ModelDataSource, 0, 1+len(c.AdditionalModelDataSources))
+	if c.ModelDataSource != nil && c.ModelDataSource.S3DataSource != nil {
+		sources = append(sources, c.ModelDataSource.S3DataSource)
+	}
+	for _, a := range c.AdditionalModelDataSources {
+		sources = append(sources, a.S3DataSource)
+	}
+	for _, s := range sources {
+		switch {
+		case s.ManifestS3Uri != nil || s.ManifestEtag != nil:
+			return sdkcompat.NotHosted.Error("models whose data has a ManifestS3Uri")
+		case s.HubAccessConfig != nil:
+			return sdkcompat.NotHosted.Error("models of a hub (HubAccessConfig)")
+		case s.ETag != nil && s.S3DataType == types.S3ModelDataTypeS3Prefix:
+			return sdkcompat.NotHosted.Error("models with an ETag of an S3Prefix")
+		}
+	}
+	return nil
+}
+
+// containerOf is the part of a container definition that workers act on.
+func containerOf(c *types.ContainerDefinition) dataplane.Container {
+	out := dataplane.Container{
+		Image: aws.ToString(c.Image), Environment: c.Environment,
+		ModelDataURL: aws.ToString(c.ModelDataUrl), Hostname: aws.ToString(c.ContainerHostname),
+	}
+	if c.ModelDataSource != nil && c.ModelDataSource.S3DataSource != nil {
+		source := sourceOf(c.ModelDataSource.S3DataSource)
+		out.ModelDataSource = &source
+	}
+	for _, a := range c.AdditionalModelDataSources {
+		out.AdditionalModelDataSources = append(out.AdditionalModelDataSources,
+			dataplane.ModelChannel{Name: aws.ToString(a.ChannelName), ModelSource: sourceOf(a.S3DataSource)})
+	}
+	return out
+}
+
+func sourceOf(s *types.S3ModelDataSource) dataplane.ModelSource {
+	return dataplane.ModelSource{
+		URL: aws.ToString(s.S3Uri), Prefix: s.S3DataType == types.S3ModelDataTypeS3Prefix,
+		Gzip: s.CompressionType == types.ModelCompressionTypeGzip, ETag: aws.ToString(s.ETag),
+	}
 }
 
 // DescribeModel returns a model as it was created. AWS page: API_DescribeModel.

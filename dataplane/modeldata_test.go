@@ -7,12 +7,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/sagelocal/sagelocal/dataplane/objects"
 )
 
 // file is an entry of an archive made for a test; a regular file unless the
@@ -61,19 +70,53 @@ func gzipped(t testing.TB, plain []byte) []byte {
 	return out.Bytes()
 }
 
-// bucketOf is a bucket "models" that holds one object.
+// modelsOf is model data in a bucket "models" with these objects.
+func modelsOf(t testing.TB, all map[string][]byte) *ModelData {
+	t.Helper()
+	store, err := objects.Open(context.Background(), objects.Options{Dir: filepath.Join(t.TempDir(), "s3"), Volatile: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	client, bucket := store.Client("models"), aws.String("models")
+	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: bucket}); err != nil {
+		t.Fatal(err)
+	}
+	for key, body := range all {
+		if _, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: bucket, Key: &key, Body: bytes.NewReader(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &ModelData{S3: store.Client}
+}
+
 func bucketOf(t testing.TB, key string, object []byte) *ModelData {
 	t.Helper()
-	dir := t.TempDir()
-	name := filepath.Join(dir, filepath.FromSlash(key))
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, object, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return &ModelData{Buckets: map[string]string{"models": dir}}
+	return modelsOf(t, map[string][]byte{key: object})
 }
+
+// answering is an S3 that answers each GetObject so, with the content's length.
+func answering(answer func(*http.Request) (io.Reader, int64)) func(string) *s3.Client {
+	client := s3.New(s3.Options{
+		BaseEndpoint: aws.String("http://localhost"), Region: "us-east-1", UsePathStyle: true, Credentials: aws.AnonymousCredentials{},
+		HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			body, length := answer(r)
+			return &http.Response{StatusCode: 200, Header: http.Header{"Etag": {`"e"`}, "Content-Length": {fmt.Sprint(length)}}, Body: io.NopCloser(body), ContentLength: length, Request: r}, nil
+		})},
+	})
+	return func(string) *s3.Client { return client }
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// archive is the source of a tar.gz.
+func archive(url string) ModelSource { return ModelSource{URL: url, Gzip: true} }
 
 // tree lists what is below dir: links with their target, files with their
 // contents, an executable one with a star.
@@ -117,7 +160,7 @@ func tree(t testing.TB, dir string) map[string]string {
 }
 
 func TestUnpackRestoresFilesLinksAndExecutableBits(t *testing.T) {
-	archive := gzipped(t, tarOf(t,
+	packed := gzipped(t, tarOf(t,
 		file{tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o555}, ""},
 		regular("./model.json", "{}"),
 		file{tar.Header{Typeflag: tar.TypeDir, Name: "locked/", Mode: 0o000}, ""},
@@ -130,16 +173,13 @@ func TestUnpackRestoresFilesLinksAndExecutableBits(t *testing.T) {
 		regular("versions/2/model", "two"),
 		regular("versions/2/model", "two again"),
 	))
-	m := bucketOf(t, "a/b c/model%20.tar.gz", archive)
+	m := bucketOf(t, "a/b c/model%20.tar.gz", packed)
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
 	url := "s3://models/a/b c/model%20.tar.gz"
-	if !m.Mapped(url) {
-		t.Errorf("Mapped(%q) = false", url)
+	if err := m.Check(t.Context(), archive(url)); err != nil {
+		t.Errorf("Check: %v", err)
 	}
-	if err := m.Stat(url); err != nil {
-		t.Errorf("Stat: %v", err)
-	}
-	if err := m.Unpack(t.Context(), url, dir); err != nil {
+	if err := m.Download(t.Context(), archive(url), dir); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
@@ -202,8 +242,8 @@ func TestUnpackRefusesWhatLeadsOutOfTheDirectory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			m := bucketOf(t, "m.tar.gz", gzipped(t, tarOf(t, c.files...)))
 			outer := t.TempDir()
-			err := m.Unpack(t.Context(), "s3://models/m.tar.gz", filepath.Join(outer, "in", "model"))
-			wantModelDataError(t, m, err, c.want)
+			err := m.Download(t.Context(), archive("s3://models/m.tar.gz"), filepath.Join(outer, "in", "model"))
+			wantModelDataError(t, err, c.want)
 			for name := range tree(t, outer) {
 				if name != "in/" && !strings.HasPrefix(name, "in/model/") {
 					t.Errorf("%s was made outside of the directory", name)
@@ -214,7 +254,7 @@ func TestUnpackRefusesWhatLeadsOutOfTheDirectory(t *testing.T) {
 }
 
 // wantModelDataError checks an error's text, and that it is one for the caller.
-func wantModelDataError(t *testing.T, m *ModelData, err error, want string) {
+func wantModelDataError(t *testing.T, err error, want string) {
 	t.Helper()
 	if !errors.Is(err, ErrModelData) {
 		t.Fatalf("error %v, want ErrModelData", err)
@@ -222,7 +262,7 @@ func wantModelDataError(t *testing.T, m *ModelData, err error, want string) {
 	if !strings.Contains(err.Error(), "s3://models/") || !strings.Contains(err.Error(), want) {
 		t.Errorf("error %q, want the URL and %q", err, want)
 	}
-	if strings.Contains(err.Error(), m.Buckets["models"]) || strings.Contains(err.Error(), os.TempDir()) {
+	if strings.Contains(err.Error(), os.TempDir()) {
 		t.Errorf("error %q tells a local path", err)
 	}
 }
@@ -249,61 +289,58 @@ func TestUnpackSaysWhatIsWrongWithTheObject(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := bucketOf(t, "m.tar.gz", c.object)
-			err := m.Unpack(t.Context(), "s3://models/m.tar.gz", t.TempDir())
-			wantModelDataError(t, m, err, c.want)
+			err := m.Download(t.Context(), archive("s3://models/m.tar.gz"), t.TempDir())
+			wantModelDataError(t, err, c.want)
 		})
 	}
 }
 
 func TestModelDataSaysWhichURLsItCannotRead(t *testing.T) {
 	m := bucketOf(t, "dir/m.tar.gz", nil)
-	outside := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(outside, []byte("secret"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if runtime.GOOS != "windows" { // where it takes a privilege
-		if err := os.Symlink(outside, filepath.Join(m.Buckets["models"], "out")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m.Buckets["gone"] = filepath.Join(m.Buckets["models"], "gone")
 	for _, c := range []struct {
-		url    string
-		mapped bool
-		want   string
+		source   ModelSource
+		want     string
+		noBucket bool
 	}{
-		{"s3://models/dir/missing.tar.gz", true, "no such object in the bucket"},
-		{"s3://models/dir", true, "is a prefix and not an object"},
-		{"s3://models/dir/", true, "does not name one object"},
-		{"s3://models/", true, "does not name one object"},
-		{"s3://models", true, "does not name one object"},
-		{"s3://models/.", true, "does not name one object"},
-		{"s3://models/../secret", true, "does not name one object"},
-		{"s3://models//etc/passwd", true, "does not name one object"},
-		{"s3://models/nul\x00", true, "does not name one object"},
-		{"s3://models/out", true, "the object cannot be read"},
-		{"s3://models/dir/m.tar.gz/x", true, "the object cannot be read"},
-		{"s3://gone/m.tar.gz", true, `the local directory of bucket "gone" cannot be opened`},
-		{"s3://other/m.tar.gz", false, `bucket "other" is not mapped to a local directory; add it to the configuration file, as in buckets: {other: path/to/directory}`},
-		{"https://models.s3.amazonaws.com/m.tar.gz", false, "not of the form s3://bucket/key"},
-		{"s3:///m.tar.gz", false, "not of the form s3://bucket/key"},
-		{"", false, "not of the form s3://bucket/key"},
+		{archive("s3://models/dir/missing.tar.gz"), "no such object in the bucket", false},
+		{archive("s3://models/dir"), "is a prefix and not an object", false},
+		{archive("s3://models/dir/"), "does not name one object", false},
+		{archive("s3://models/"), "does not name one object", false},
+		{archive("s3://models"), "does not name one object", false},
+		{archive("s3://models/."), "no such object in the bucket", false},
+		{archive("s3://models/../secret"), "no such object in the bucket", false},
+		{archive("s3://models//etc/passwd"), "no such object in the bucket", false},
+		{archive("s3://models/dir/m.tar.gz/x"), "no such object in the bucket", false},
+		{ModelSource{URL: "s3://models/dir/m.tar.gz", ETag: `"other"`}, `the object's ETag is not "other"`, false},
+		{ModelSource{URL: "s3://models/d", Prefix: true, Gzip: true}, "below a prefix cannot be compressed", false},
+		{ModelSource{URL: "s3://models/other/", Prefix: true}, "no object has a key with this prefix", false},
+		{ModelSource{URL: "s3://other/dir/", Prefix: true}, `no such bucket "other"`, true},
+		{archive("s3://other/m.tar.gz"), `no such bucket "other": create it with an S3 client, or map it to a local directory in the configuration file, as in buckets: {other: path/to/directory}`, true},
+		{archive("https://models.s3.amazonaws.com/m.tar.gz"), "not of the form s3://bucket/key", false},
+		{archive("s3:///m.tar.gz"), "not of the form s3://bucket/key", false},
+		{archive(""), "not of the form s3://bucket/key", false},
 	} {
-		if runtime.GOOS == "windows" && strings.HasSuffix(c.url, "/out") {
-			continue
-		}
-		if got := m.Mapped(c.url); got != c.mapped {
-			t.Errorf("Mapped(%q) = %v", c.url, got)
-		}
-		for name, err := range map[string]error{"Stat": m.Stat(c.url), "Unpack": m.Unpack(t.Context(), c.url, t.TempDir())} {
+		for name, err := range map[string]error{
+			"Check": m.Check(t.Context(), c.source), "Download": m.Download(t.Context(), c.source, t.TempDir()),
+		} {
 			switch {
-			case !errors.Is(err, ErrModelData):
-				t.Errorf("%s(%q): error %v, want ErrModelData", name, c.url, err)
-			case !strings.Contains(err.Error(), c.url) || !strings.Contains(err.Error(), c.want):
-				t.Errorf("%s(%q): error %q, want the URL and %q", name, c.url, err, c.want)
+			case !errors.Is(err, ErrModelData) || errors.Is(err, ErrNoBucket) != c.noBucket:
+				t.Errorf("%s(%+v): error %v, want ErrModelData", name, c.source, err)
+			case !strings.Contains(err.Error(), c.source.URL) || !strings.Contains(err.Error(), c.want):
+				t.Errorf("%s(%+v): error %q, want the URL and %q", name, c.source, err, c.want)
 			case strings.Contains(err.Error(), os.TempDir()):
-				t.Errorf("%s(%q): error %q tells a local path", name, c.url, err)
+				t.Errorf("%s(%+v): error %q tells a local path", name, c.source, err)
 			}
+		}
+	}
+	for name, m := range map[string]*ModelData{"no S3": {}, "another S3": m} {
+		if err := m.Check(t.Context(), archive("s3://nowhere/m")); !errors.Is(err, ErrNoBucket) {
+			t.Errorf("%s: error %v, want ErrNoBucket", name, err)
+		}
+	}
+	for _, good := range []ModelSource{archive("s3://models/dir/m.tar.gz"), {URL: "s3://models/dir/", Prefix: true}} {
+		if err := m.Check(t.Context(), good); err != nil {
+			t.Errorf("Check(%+v): %v", good, err)
 		}
 	}
 }
@@ -316,7 +353,7 @@ func TestUnpackStopsAtItsLimits(t *testing.T) {
 	comments := tar.Header{Name: "f", Format: tar.FormatPAX, PAXRecords: map[string]string{"comment": strings.Repeat("c", 900<<10)}}
 	for _, c := range []struct {
 		name     string
-		archive  []byte
+		plain    []byte
 		bytes    int64
 		files    int
 		want     string
@@ -332,15 +369,15 @@ func TestUnpackStopsAtItsLimits(t *testing.T) {
 		{"behind the end", append(tarOf(t), make([]byte, 4<<20)...), 1000, 10, "limit on its unpacked size", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := bucketOf(t, "m.tar.gz", gzipped(t, c.archive))
+			m := bucketOf(t, "m.tar.gz", gzipped(t, c.plain))
 			m.MaxBytes, m.MaxFiles = c.bytes, c.files
 			dir := t.TempDir()
-			err := m.Unpack(t.Context(), "s3://models/m.tar.gz", dir)
+			err := m.Download(t.Context(), archive("s3://models/m.tar.gz"), dir)
 			if c.want == "" && err != nil {
 				t.Fatal(err)
 			}
 			if c.want != "" {
-				wantModelDataError(t, m, err, c.want)
+				wantModelDataError(t, err, c.want)
 			}
 			size := 0
 			for _, body := range tree(t, dir) {
@@ -359,13 +396,124 @@ func TestUnpackEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
 	dir := t.TempDir()
-	err := m.Unpack(ctx, "s3://models/m.tar.gz", dir)
+	err := m.Download(ctx, archive("s3://models/m.tar.gz"), dir)
 	if !errors.Is(err, cause) || !errors.Is(err, ErrModelData) {
 		t.Errorf("error %v, want the cause and ErrModelData", err)
 	}
 	if got := tree(t, dir); len(got) != 0 {
 		t.Errorf("unpacked %v", got)
 	}
+}
+
+func TestDownloadOfAPrefixCopiesWhatIsBelow(t *testing.T) {
+	m := modelsOf(t, map[string][]byte{
+		"llm/config.json": []byte("{}"), "llm/shards/1.bin": []byte("one"), "llm/shards/2 of 2.bin": []byte("two"),
+		"llm": []byte("no"), "llm2/x": []byte("no"), "other": []byte("no"),
+	})
+	dir := t.TempDir()
+	if err := m.Download(t.Context(), ModelSource{URL: "s3://models/llm/", Prefix: true}, dir); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"config.json": "{}", "shards/": "", "shards/1.bin": "one", "shards/2 of 2.bin": "two"}
+	if got := tree(t, dir); !maps.Equal(got, want) {
+		t.Errorf("copied %v, want %v", got, want)
+	}
+}
+
+func TestDownloadOfAnObjectTakesItsKeysLastPart(t *testing.T) {
+	m := modelsOf(t, map[string][]byte{"llm/model.gguf": []byte("weights")})
+	dir := t.TempDir()
+	if err := m.Download(t.Context(), ModelSource{URL: "s3://models/llm/model.gguf"}, dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := tree(t, dir), map[string]string{"model.gguf": "weights"}; !maps.Equal(got, want) {
+		t.Errorf("copied %v, want %v", got, want)
+	}
+}
+
+func TestDownloadOfAPrefixRefusesNamesThatAWSRefuses(t *testing.T) {
+	all := ModelSource{URL: "s3://models/m/", Prefix: true}
+	for _, c := range []struct {
+		name   string
+		source ModelSource
+		keys   []string
+		bytes  int64
+		files  int
+		want   string
+	}{
+		{"a folder of the S3 console", all, []string{"m/"}, 0, 0, "name is empty"},
+		{"a folder below", all, []string{"m/sub/"}, 0, 0, "name is empty"},
+		{"two slashes", all, []string{"m//x"}, 0, 0, "name is empty"},
+		{"a dot", all, []string{"m/./x"}, 0, 0, `"." is not a name`},
+		{"two dots", all, []string{"m/../../x"}, 0, 0, `".." is not a name`},
+		{"two dots at the end", ModelSource{URL: "s3://models/m/.."}, []string{"m/.."}, 0, 0, `".." is not a name`},
+		{"a long name", all, []string{"m/" + strings.Repeat("n", 256)}, 0, 0, "longer than 255 bytes"},
+		{"a file that is a directory", all, []string{"m/weights", "m/weights/part1"}, 0, 0, "is not a directory"},
+		{"a directory that is a file", all, []string{"m/weights!x/y", "m/weights", "m/weights/x"}, 0, 0, "is not a directory"},
+		{"many objects", all, []string{"m/1", "m/2", "m/3"}, 0, 2, "limit on their number"},
+		{"many directories", all, []string{"m/1/2/3/4"}, 0, 3, "limit on the number"},
+		{"large objects", all, []string{"m/1", "m/2"}, 7, 0, "limit on their size"},
+		{"a large object", ModelSource{URL: "s3://models/m/1"}, []string{"m/1"}, 3, 0, "limit on their size"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bodies := map[string][]byte{}
+			for _, key := range c.keys {
+				bodies[key] = []byte("four")
+			}
+			m := modelsOf(t, bodies)
+			m.MaxBytes, m.MaxFiles = c.bytes, c.files
+			outer := t.TempDir()
+			wantModelDataError(t, m.Download(t.Context(), c.source, filepath.Join(outer, "in")), c.want)
+			for name := range tree(t, outer) {
+				if !strings.HasPrefix(name, "in/") {
+					t.Errorf("%s was made outside of the directory", name)
+				}
+			}
+		})
+	}
+}
+
+// A connection that breaks is taken up again where it broke, three times.
+func TestDownloadGoesOnWhereItBrokeOff(t *testing.T) {
+	object := gzipped(t, tarOf(t, regular("weights", strings.Repeat("0123456789", 1000))))
+	for breaks, want := range map[int]string{3: "", 4: "broke off: connection reset"} {
+		var spans []string
+		m := &ModelData{S3: answering(func(r *http.Request) (io.Reader, int64) {
+			span, from := r.Header.Get("Range"), 0
+			if span != "" {
+				fmt.Sscanf(span, "bytes=%d-", &from)
+				if r.Header.Get("If-Match") != `"e"` {
+					t.Errorf("%s is asked for of any object, not of the one begun", span)
+				}
+			}
+			spans = append(spans, span)
+			rest := object[from:]
+			if len(spans) > breaks {
+				return bytes.NewReader(rest), int64(len(rest))
+			}
+			return io.MultiReader(bytes.NewReader(rest[:10]), iotest.ErrReader(errors.New("connection reset"))), int64(len(rest))
+		})}
+		dir := t.TempDir()
+		err := m.Download(t.Context(), archive("s3://models/m.tar.gz"), dir)
+		if want == "" && (err != nil || len(tree(t, dir)["weights"]) != 10_000) {
+			t.Errorf("%d breaks: error %v, unpacked %v", breaks, err, tree(t, dir))
+		}
+		if want != "" {
+			wantModelDataError(t, err, want)
+		}
+		if !slices.Equal(spans[:4], []string{"", "bytes=10-", "bytes=20-", "bytes=30-"}) || len(spans) != 4 {
+			t.Errorf("%d breaks: asked for %q", breaks, spans)
+		}
+	}
+}
+
+func TestS3ThatCannotBeReachedIsSaidSo(t *testing.T) {
+	client := s3.New(s3.Options{
+		BaseEndpoint: aws.String("http://localhost"), Region: "us-east-1", Credentials: aws.AnonymousCredentials{}, Retryer: aws.NopRetryer{},
+		HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") })},
+	})
+	m := &ModelData{S3: func(string) *s3.Client { return client }}
+	wantModelDataError(t, m.Check(t.Context(), archive("s3://models/m.tar.gz")), "S3 cannot be reached")
 }
 
 // FuzzUnpack unpacks any bytes, as they are and as the tar inside of a gzip. It
@@ -383,14 +531,14 @@ func FuzzUnpack(f *testing.F) {
 		if compress {
 			object = gzipped(t, object)
 		}
-		m := bucketOf(t, "m.tar.gz", object)
+		m := &ModelData{S3: answering(func(*http.Request) (io.Reader, int64) { return bytes.NewReader(object), int64(len(object)) })}
 		m.MaxBytes, m.MaxFiles = 1<<20, 100
 		outer := t.TempDir()
 		if err := os.WriteFile(filepath.Join(outer, "x"), []byte("untouched"), 0o444); err != nil {
 			t.Fatal(err)
 		}
 		dir := filepath.Join(outer, "in", "model")
-		err := m.Unpack(t.Context(), "s3://models/m.tar.gz", dir)
+		err := m.Download(t.Context(), archive("s3://models/m.tar.gz"), dir)
 		if err != nil && !errors.Is(err, ErrModelData) {
 			t.Errorf("error %v, want ErrModelData", err)
 		}

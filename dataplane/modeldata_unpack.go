@@ -201,6 +201,34 @@ func (u *unpacker) file(name string, h *tar.Header, contents io.Reader) error {
 	return withoutPath(f.Close())
 }
 
+// object writes a file that no entry of an archive describes. Names that clash are
+// errors, as AWS documents.
+func (u *unpacker) object(name string, contents io.Reader) error {
+	if err := u.countFile(); err != nil {
+		return err
+	}
+	if err := u.directory(filepath.Dir(name)); err != nil {
+		return err
+	}
+	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return errors.New("the name is that of another object's file or directory")
+	}
+	if err != nil {
+		return withoutPath(err)
+	}
+	n, err := io.Copy(f, io.LimitReader(contents, u.bytes+1))
+	u.bytes -= n
+	if err == nil && u.bytes < 0 {
+		err = errors.New("the objects exceed the limit on their size")
+	}
+	if err != nil {
+		f.Close()
+		return withoutPath(err)
+	}
+	return withoutPath(f.Close())
+}
+
 // symlink makes a symbolic link that leads to somewhere below root. Once a path
 // has gone down, perhaps through another link, ".." is no longer the directory
 // above by name; so it is allowed at the beginning only.

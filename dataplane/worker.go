@@ -108,9 +108,11 @@ type Spec struct {
 
 // Container is the part of a ContainerDefinition that a worker acts on.
 type Container struct {
-	Image        string
-	Environment  map[string]string
-	ModelDataURL string
+	Image                      string
+	Environment                map[string]string
+	ModelDataURL               string       // a tar.gz
+	ModelDataSource            *ModelSource // in the place of ModelDataURL
+	AdditionalModelDataSources []ModelChannel
 	// Hostname is ContainerHostname, or container-1, container-2 and so on for
 	// several without one (docs: inference-pipelines).
 	Hostname string

@@ -47,8 +47,9 @@ func serveCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.Listen, "listen", "127.0.0.1:7240", "address to answer on; port 0 chooses a free one")
+	flags.StringVar(&f.S3Listen, "s3-listen", "", "address of the embedded S3 server, or off (default 127.0.0.1 and the port behind --listen's)")
 	flags.StringVar(&f.DataDir, "data-dir", defaultDataDir(), "directory of the state, the logs and the workers' files")
-	flags.StringVar(&f.Config, "config", "", "configuration file (YAML): image rules, buckets, scripted responses")
+	flags.StringVar(&f.Config, "config", "", "configuration file (YAML): image rules, buckets, S3, scripted responses")
 	flags.BoolVar(&f.InMemory, "in-memory", false, "keep nothing; --data-dir is not used")
 	flags.Uint64Var(&f.Seed, "seed", 0, "seed of every random choice, for repeatable runs (default random)")
 	flags.Float64Var(&f.TimeScale, "time-scale", 1, "divide every wait of the control loops by this")
@@ -135,10 +136,14 @@ func announce(out io.Writer, f *serveFlags, d *daemon.Daemon) {
 	if f.InMemory {
 		state = "in memory"
 	}
+	s3 := ""
+	if url := d.S3URL(); url != "" {
+		s3 = "  export AWS_ENDPOINT_URL_S3=" + url + "\n"
+	}
 	fmt.Fprintf(out, `sagelocal %s answers on %s
   state    %s
   account  %s, region %s, seed %d (%s)
   export AWS_ENDPOINT_URL_SAGEMAKER=%s
   export AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME=%s
-`, version, d.URL(), state, f.Account, f.Region, f.Seed, runtime.Version(), d.URL(), d.URL())
+%s`, version, d.URL(), state, f.Account, f.Region, f.Seed, runtime.Version(), d.URL(), d.URL(), s3)
 }

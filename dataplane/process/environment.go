@@ -62,6 +62,9 @@ func (l *launcher) order(spec *dataplane.Spec, ports *ports, modelDir string) or
 	env["SAGEMAKER_BIND_TO_PORT"] = strconv.Itoa(ports.port)
 	env["SAGEMAKER_SAFE_PORT_RANGE"] = ports.safeRange()
 	env["SM_MODEL_DIR"] = modelDir
+	if len(spec.Container.AdditionalModelDataSources) > 0 {
+		env["SAGELOCAL_ADDITIONAL_MODEL_DATA_DIR"] = filepath.Join(filepath.Dir(modelDir), channelsDir)
+	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		o.Env = append(o.Env, name+"="+env[name])
 	}

@@ -1,6 +1,6 @@
 // Package process is the kind of worker that runs a program of the operator's
 // on this machine, one process for each instance, under SageMaker's container
-// contract (docs: your-algorithms-inference-code): model data is unpacked before
+// contract (docs: your-algorithms-inference-code): model data is fetched before
 // the start, the port and the model's directory stand in the environment, GET
 // /ping tells health, POST /invocations is an inference, SIGTERM and later
 // SIGKILL end it.
@@ -41,7 +41,7 @@ type launcher struct {
 // The program that calls it must call Supervise first thing in main.
 func New(cfg Config, configDir string, data *dataplane.ModelData, timeScale float64) dataplane.Launcher {
 	if data == nil {
-		data = new(dataplane.ModelData) // no bucket is mapped
+		data = new(dataplane.ModelData) // there is no S3
 	}
 	return &launcher{cfg: cfg, configDir: configDir, data: data, timeScale: timeScale, reserve: reservePorts}
 }
@@ -55,7 +55,7 @@ func (l *launcher) Launch(ctx context.Context, spec dataplane.Spec) (dataplane.W
 	if spec.Log == nil {
 		spec.Log = io.Discard
 	}
-	modelDir, err := l.unpack(ctx, &spec)
+	modelDir, err := l.download(ctx, &spec)
 	if err != nil {
 		return nil, err
 	}
@@ -70,9 +70,13 @@ func (l *launcher) Launch(ctx context.Context, spec dataplane.Spec) (dataplane.W
 	return w, nil
 }
 
-// unpack puts the model data where SM_MODEL_DIR will point. Without
-// ModelDataUrl the directory is empty, as /opt/ml/model is.
-func (l *launcher) unpack(ctx context.Context, spec *dataplane.Spec) (string, error) {
+// channelsDir is where AdditionalModelDataSources are, beside the model's own
+// directory.
+const channelsDir = "additional-model-data-sources"
+
+// download puts the model data where SM_MODEL_DIR will point, and additional ones
+// beside it. Without model data the directory is empty, as /opt/ml/model is.
+func (l *launcher) download(ctx context.Context, spec *dataplane.Spec) (string, error) {
 	base, err := filepath.Abs(spec.Dir)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", dataplane.ErrModelData, err)
@@ -81,15 +85,26 @@ func (l *launcher) unpack(ctx context.Context, spec *dataplane.Spec) (string, er
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("%w: %w", dataplane.ErrModelData, err)
 	}
-	if spec.Container.ModelDataURL == "" {
-		return dir, nil
-	}
 	if spec.DownloadTimeout > 0 {
 		limited, cancel := context.WithTimeout(ctx, spec.DownloadTimeout)
 		defer cancel()
 		ctx = limited
 	}
-	return dir, l.data.Unpack(ctx, spec.Container.ModelDataURL, dir)
+	if source, ok := spec.Container.ModelData(); ok {
+		if err := l.data.Download(ctx, source, dir); err != nil {
+			return "", err
+		}
+	}
+	for _, channel := range spec.Container.AdditionalModelDataSources {
+		// The constraint check lets dots through, and no slashes.
+		if channel.Name == "." || channel.Name == ".." || !filepath.IsLocal(channel.Name) {
+			return "", fmt.Errorf("%w: channel name %q is not one of a directory", dataplane.ErrModelData, channel.Name)
+		}
+		if err := l.data.Download(ctx, channel.ModelSource, filepath.Join(base, channelsDir, channel.Name)); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
 }
 
 func (l *launcher) attempt(ctx context.Context, spec *dataplane.Spec, modelDir string) (*dataplane.HTTPWorker, error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/dataplane/launchertest"
+	"github.com/sagelocal/sagelocal/dataplane/objects"
 )
 
 func wantDone(t *testing.T, w dataplane.Worker) error {
@@ -72,7 +73,16 @@ func bucket(t *testing.T, file, content string) *dataplane.ModelData {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &dataplane.ModelData{Buckets: map[string]string{"models": dir}}
+	store, err := objects.Open(t.Context(), objects.Options{Buckets: map[string]string{"models": dir}, Dir: filepath.Join(t.TempDir(), "s3"), Volatile: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return &dataplane.ModelData{S3: store.Client}
 }
 
 func TestModelDataIsUnpackedBeforeTheStart(t *testing.T) {
@@ -83,6 +93,26 @@ func TestModelDataIsUnpackedBeforeTheStart(t *testing.T) {
 	_, err := l.Launch(t.Context(), spec)
 	if !errors.Is(err, dataplane.ErrPing) || !strings.Contains(err.Error(), "0.1 0.2") {
 		t.Errorf("Launch: %v; want the model's content in the last output", err)
+	}
+}
+
+func TestAdditionalModelDataIsBesideTheModel(t *testing.T) {
+	data := bucket(t, "weights.txt", "0.1 0.2")
+	l := New(Config{Command: []string{"/bin/sh", "-c", `cd "$SAGELOCAL_ADDITIONAL_MODEL_DATA_DIR"; cat a.b-c/weights.txt; ls ../additional-model-data-sources/raw "$SM_MODEL_DIR"; exit 4`}}, ".", data, 1)
+	spec := launchertest.Spec(t)
+	spec.Container.AdditionalModelDataSources = []dataplane.ModelChannel{
+		{Name: "a.b-c", ModelSource: dataplane.ModelSource{URL: "s3://models/model.tar.gz", Gzip: true}},
+		{Name: "raw", ModelSource: dataplane.ModelSource{URL: "s3://models/model.tar.gz"}},
+	}
+	_, err := l.Launch(t.Context(), spec)
+	if !errors.Is(err, dataplane.ErrPing) || !strings.Contains(err.Error(), "0.1 0.2") || !strings.Contains(err.Error(), "model.tar.gz") {
+		t.Errorf("Launch: %v; want both channels' content in the last output", err)
+	}
+	for _, name := range []string{"..", ".", ""} {
+		spec.Container.AdditionalModelDataSources[0].Name = name
+		if _, err := l.Launch(t.Context(), spec); !errors.Is(err, dataplane.ErrModelData) {
+			t.Errorf("Launch with channel %q: %v; want ErrModelData", name, err)
+		}
 	}
 }
 

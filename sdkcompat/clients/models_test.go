@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/dataplane/objects"
 )
 
 // sampleModel is a running server of testdata/models, without a daemon.
@@ -29,15 +31,28 @@ type sampleModel struct {
 	exited chan error
 }
 
+// unpackModel unpacks s3://models/iris.tar.gz from a directory that is the bucket.
+func unpackModel(t *testing.T, bucket, dir string) {
+	t.Helper()
+	store, err := objects.Open(t.Context(), objects.Options{
+		Dir: filepath.Join(t.TempDir(), "s3"), Volatile: true, Buckets: map[string]string{"models": bucket},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := dataplane.ModelData{S3: store.Client}
+	err = data.Download(t.Context(), dataplane.ModelSource{URL: irisData, Gzip: true}, dir)
+	if err := errors.Join(err, store.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // startSampleModel starts a server with the model that s3://models/iris.tar.gz
 // holds, and returns when it answers GET /ping.
 func startSampleModel(t *testing.T, command ...string) *sampleModel {
 	t.Helper()
-	data := dataplane.ModelData{Buckets: map[string]string{"models": filepath.Join(repository(), "testdata/buckets/models")}}
 	dir := t.TempDir()
-	if err := data.Unpack(t.Context(), irisData, dir); err != nil {
-		t.Fatal(err)
-	}
+	unpackModel(t, filepath.Join(repository(), "testdata/buckets/models"), dir)
 	port := freePort(t)
 	s := &sampleModel{url: "http://127.0.0.1:" + port, cmd: exec.Command(command[0], command[1:]...), exited: make(chan error, 1)}
 	s.cmd.Args = append(s.cmd.Args, "serve") // as in docker run <image> serve
@@ -295,10 +310,7 @@ func TestTrainingAgainGivesTheCommittedIrisModel(t *testing.T) {
 		t.Errorf("model.json differs from the committed one (error %v):\n%s", err, got)
 	}
 	for _, bucket := range []string{dir, filepath.Join(repository(), "testdata/buckets/models")} {
-		data := dataplane.ModelData{Buckets: map[string]string{"models": bucket}}
-		if err := data.Unpack(t.Context(), irisData, unpacked); err != nil {
-			t.Fatal(err)
-		}
+		unpackModel(t, bucket, unpacked)
 		if got, err := os.ReadFile(filepath.Join(unpacked, "model.json")); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("the archive in %s holds another model (error %v):\n%s", bucket, err, got)
 		}

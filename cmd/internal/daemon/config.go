@@ -27,8 +27,9 @@ type Config struct {
 	// echoes.
 	Images []ImageRule `yaml:"images"`
 	// Buckets maps S3 bucket names to local directories, relative to the
-	// configuration file.
+	// configuration file. They can be read and not written to.
 	Buckets map[string]string `yaml:"buckets"`
+	S3      S3Config          `yaml:"s3"`
 	// Responses are scripted answers by endpoint name.
 	Responses map[string][]dataplane.ResponseRule `yaml:"responses"`
 	// Quotas are what each account may have in each region, Capacity what there
@@ -95,6 +96,9 @@ func (c *Config) check() error {
 	var err error
 	if c.capacity, err = controlplane.NewCapacity(c.Capacity); err != nil {
 		return fmt.Errorf("capacity: %w", err)
+	}
+	if err := c.S3.check(); err != nil {
+		return fmt.Errorf("s3: %w", err)
 	}
 	for endpoint, rules := range c.Responses {
 		if _, err := dataplane.NewResponses(rules); err != nil {

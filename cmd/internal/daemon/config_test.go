@@ -30,6 +30,9 @@ func TestConfigErrorsSayWhereAndWhat(t *testing.T) {
 		{"a negative quota", "quotas: {endpoints: -1}\n", "quotas: endpoints is negative"},
 		{"a quota that is no number", "quotas: {endpoints: many}\n", "endpoints: many"},
 		{"a capacity of nothing", "capacity: [{instance_type: ml.m5.large}]\n", "capacity: rule 1: instance_type \"ml.m5.large\" needs exactly one of"},
+		{"an S3 that is not a URL", "s3: {endpoint: \"minio:9000\"}\n", "is not an http or https URL"},
+		{"another S3 and the embedded one", "s3: {endpoint: \"http://minio:9000\", listen: \"127.0.0.1:7241\"}\n", "nothing to listen for"},
+		{"a region without another S3", "s3: {region: eu-west-1}\n", "go with endpoint"},
 		{"an impossible answer", "responses: {e: [{status: 99}]}\n", "responses: e: rule 1: status 99"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -16,13 +16,17 @@ import (
 	"github.com/sagelocal/sagelocal/api"
 	"github.com/sagelocal/sagelocal/controlplane"
 	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/dataplane/objects"
 	"github.com/sagelocal/sagelocal/sdkcompat"
 	"github.com/sagelocal/sagelocal/store"
 )
 
 // Options are the settings of `sagelocal serve`.
 type Options struct {
-	Listen    string // host:port; port 0 chooses a free one
+	Listen string // host:port; port 0 chooses a free one
+	// S3Listen is the embedded S3 server's host:port, or "off". Empty means what
+	// the configuration file says, or else the port behind Listen's on 127.0.0.1.
+	S3Listen  string
 	DataDir   string
 	Config    string // path of the configuration file; empty for none
 	InMemory  bool
@@ -37,11 +41,13 @@ type Options struct {
 
 // Daemon is a running sagelocal.
 type Daemon struct {
-	listener net.Listener
-	server   *api.Server
-	plane    *controlplane.Plane
-	dataDir  string
-	cleanups []func(context.Context) error // undone last in, first out
+	listener  net.Listener
+	server    *api.Server
+	plane     *controlplane.Plane
+	s3        *objects.S3
+	s3Address string
+	dataDir   string
+	cleanups  []func(context.Context) error // undone last in, first out
 }
 
 // statusDelay is how much later an endpoint may become InService for its status
@@ -82,6 +88,9 @@ func New(o Options) (d *Daemon, err error) {
 		}
 		return nil
 	})
+	if err := d.openS3(o, config); err != nil {
+		return d, err
+	}
 	d.build(o, config, db)
 	return d, d.plane.Start()
 }
@@ -104,7 +113,7 @@ func (d *Daemon) makeDirs(inMemory bool) (err error) {
 func (d *Daemon) build(o Options, config *Config, db *store.DB) {
 	fleet := dataplane.NewFleet()
 	logs := &dataplane.Logs{Dir: filepath.Join(d.dataDir, "logs")}
-	data := &dataplane.ModelData{Buckets: config.Buckets}
+	data := &dataplane.ModelData{S3: d.s3.Client, Strict: config.S3.Endpoint != ""}
 	responses := map[string][]dataplane.ResponseRule{}
 	for name, rules := range config.Responses {
 		responses[strings.ToLower(name)] = rules
