@@ -131,9 +131,6 @@ type lifeHooks struct {
 // on its own; nil when ctx ended it.
 func (r *reconciler) live(ctx context.Context, in *dataplane.Instance, spec dataplane.Spec, hooks lifeHooks) (err error) {
 	defer in.Retire()
-	if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
-		return fmt.Errorf("instance directory: %w", err)
-	}
 	defer func() { err = errors.Join(err, os.RemoveAll(spec.Dir)) }()
 	if len(spec.Containers) == 0 { // several have logs of their own
 		log, err := r.plane.Logs.Open(r.key, filepath.Join(spec.Variant, id(spec.InferenceComponent)), spec.InstanceID)
