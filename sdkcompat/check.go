@@ -39,10 +39,7 @@ func CheckInput(operation string, tree any) error {
 	if err := c.structure(input, tree); err != nil {
 		return err
 	}
-	if message := c.found.message(); message != "" {
-		return Validation(message)
-	}
-	return nil
+	return c.found.err(validation)
 }
 
 // checker walks a tree along its shape. Its methods return an error only for

@@ -47,10 +47,7 @@ func CheckRuntime(operation, endpointName string, header func(name string) strin
 			return err
 		}
 	}
-	if message := found.message(); message != "" {
-		return RuntimeValidation(message)
-	}
-	return nil
+	return found.err(runtimeValidation)
 }
 
 // checkText checks a value that travels as text whatever its shape.

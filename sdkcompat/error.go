@@ -3,8 +3,6 @@
 // shapes. It imports the SDK and the standard library and nothing of sagelocal.
 package sdkcompat
 
-import "net/http"
-
 // Error is the only error type whose text a caller may see. Everything else is
 // logged and shown as InternalFailure with the request id.
 type Error struct {
@@ -25,20 +23,3 @@ type Error struct {
 
 // Error gives "Code: Message", for logs.
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
-
-// Validation is the control plane's answer to nearly every bad request.
-// ValidationException is not modelled, so SDKs raise their generic error with
-// this code, and the EndpointDeleted waiter relies on it.
-func Validation(message string) *Error {
-	return &Error{Code: "ValidationException", Message: message, Status: http.StatusBadRequest}
-}
-
-// RuntimeValidation is the runtime's modelled counterpart of Validation.
-func RuntimeValidation(message string) *Error {
-	return &Error{Code: "ValidationError", Message: message, Status: http.StatusBadRequest}
-}
-
-// Serialization answers malformed JSON and members of the wrong JSON type.
-func Serialization(message string) *Error {
-	return &Error{Code: "SerializationException", Message: message, Status: http.StatusBadRequest}
-}

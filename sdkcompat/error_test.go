@@ -22,7 +22,7 @@ func TestErrorBodies(t *testing.T) {
 		control, runtim string
 	}{
 		{
-			*Validation(`a "b"`),
+			Error{Code: validation, Message: `a "b"`},
 			`{"__type":"ValidationException","message":"a \"b\""}`, `{"message":"a \"b\""}`,
 		},
 		{
@@ -30,7 +30,7 @@ func TestErrorBodies(t *testing.T) {
 			`{"Message":"m","__type":"ResourceLimitExceeded"}`, `{"message":"m"}`,
 		},
 		{
-			*Serialization(""),
+			Error{Code: serialization},
 			`{"__type":"SerializationException"}`, `{"message":null}`,
 		},
 		{
@@ -38,7 +38,7 @@ func TestErrorBodies(t *testing.T) {
 			`{"__type":"ThrottlingException"}`, `{"message":null}`,
 		},
 		{
-			*RuntimeValidation("m"),
+			Error{Code: runtimeValidation, Message: "m"},
 			`{"__type":"ValidationError","message":"m"}`, `{"ErrorCode":"VALIDATION_ERROR","Message":"m"}`,
 		},
 		{
@@ -119,7 +119,7 @@ func TestGoClientGetsControlPlaneErrors(t *testing.T) {
 	if aws.ToString(limit.Message) != "too many" {
 		t.Errorf("got %v", limit)
 	}
-	for _, want := range []*Error{Validation("Cannot create"), {Code: "ThrottlingException", Message: "Rate exceeded", Status: 400}} {
+	for _, want := range []*Error{EndpointInProgress.Error("arn"), {Code: "ThrottlingException", Message: "Rate exceeded", Status: 400}} {
 		generic := asType[*smithy.GenericAPIError](t, createEndpoint(t, want))
 		if generic.Code != want.Code || generic.Message != want.Message {
 			t.Errorf("got %v", generic)
@@ -136,7 +136,7 @@ func TestGoClientGetsRuntimeErrors(t *testing.T) {
 		aws.ToString(model.LogStreamArn) != "arn" || model.ErrorMessage() != "m" {
 		t.Errorf("got %+v", model)
 	}
-	if e := asType[*runtimetypes.ValidationError](t, invokeEndpoint(t, RuntimeValidation("v"))); e.ErrorMessage() != "v" {
+	if e := asType[*runtimetypes.ValidationError](t, invokeEndpoint(t, NoWeight.Error("e"))); e.ErrorMessage() != NoWeight.Sentence("e") {
 		t.Errorf("got %v", e)
 	}
 	asType[*runtimetypes.ModelNotReadyException](t, invokeEndpoint(t, &Error{Code: "ModelNotReadyException", Message: "m", Status: 429}))
@@ -152,7 +152,7 @@ func TestGoClientGetsRuntimeErrors(t *testing.T) {
 // boto reads a JSON 1.1 error from the body alone: __type up to a colon and
 // after a #, and the message in either case.
 func TestControlPlaneBodyAloneNamesTheError(t *testing.T) {
-	for _, e := range []*Error{Validation("m"), {Code: "ResourceInUse", Message: "m"}} {
+	for _, e := range []*Error{{Code: validation, Message: "m"}, {Code: "ResourceInUse", Message: "m"}} {
 		tree, err := ParseJSON(e.AppendJSON11(nil))
 		if err != nil {
 			t.Fatal(err)
@@ -165,7 +165,7 @@ func TestControlPlaneBodyAloneNamesTheError(t *testing.T) {
 			t.Errorf("got %v", body)
 		}
 	}
-	if body := RuntimeValidation("m").AppendRuntime(nil); bytes.Contains(body, []byte("__type")) {
+	if body := NoWeight.Error("e").AppendRuntime(nil); bytes.Contains(body, []byte("__type")) {
 		t.Errorf("got %s", body)
 	}
 }

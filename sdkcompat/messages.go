@@ -2,12 +2,17 @@ package sdkcompat
 
 // Codes of the catalogue's messages.
 const (
-	validation        = "ValidationException"
+	// The control plane's answer to nearly every bad request is not modelled: SDKs
+	// raise their generic error, and the EndpointDeleted waiter relies on the code.
+	validation = "ValidationException"
+	// The runtime's counterpart is modelled.
 	runtimeValidation = "ValidationError"
-	serialization     = "SerializationException"
-	modelError        = "ModelError"
-	unavailable       = "ServiceUnavailable"
-	accessDenied      = "AccessDeniedException"
+	// Malformed JSON, and members of the wrong JSON type.
+	serialization = "SerializationException"
+
+	modelError   = "ModelError"
+	unavailable  = "ServiceUnavailable"
+	accessDenied = "AccessDeniedException"
 )
 
 // What a request says of resources. AWS answers ValidationException, never

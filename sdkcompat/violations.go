@@ -50,15 +50,17 @@ func (v *violations) report(s *shape, node any, path []byte, broken rule) {
 	}
 }
 
-// message is the whole sentence, or "" when nothing was collected.
-func (v *violations) message() string {
-	switch v.count {
-	case 0:
-		return ""
-	case 1:
-		return violationFound.Sentence(string(v.text))
+// err is all of it under the code of the service at hand; nil when nothing was
+// collected.
+func (v *violations) err(code string) error {
+	if v.count == 0 {
+		return nil
 	}
-	return violationsFound.Sentence(v.count, string(v.text))
+	e := &Error{Code: code, Message: violationFound.Sentence(string(v.text)), Status: statusOf(code)}
+	if v.count > 1 {
+		e.Message = violationsFound.Sentence(v.count, string(v.text))
+	}
+	return e
 }
 
 // rule is one kind of constraint; a value's broken ones are a set of them.
