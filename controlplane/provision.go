@@ -18,8 +18,9 @@ import (
 
 // fill puts an instance into a vacant slot: a host for copies, or one that runs
 // the variant's model. It is of the first type for which there is capacity
-// (docs: realtime-endpoints-heterogeneous); without any the slot stays vacant.
-func (r *reconciler) fill(ctx context.Context, rec *endpointRecord, key slotKey, copies map[copyGroup]wantedCopies) {
+// (docs: realtime-endpoints-heterogeneous); without any the slot stays vacant,
+// and retry is how long it is until the next try.
+func (r *reconciler) fill(ctx context.Context, rec *endpointRecord, key slotKey, copies map[copyGroup]wantedCopies) (retry time.Duration) {
 	v := rec.deployment(key.deployment).variant(key.variant)
 	s := r.slots[key]
 	if s == nil {
@@ -27,32 +28,31 @@ func (r *reconciler) fill(ctx context.Context, rec *endpointRecord, key slotKey,
 		r.slots[key] = s
 	}
 	if v.hosts() {
-		r.fillHost(v, s, key, copies)
-		return
+		return r.fillHost(v, s, key, copies)
 	}
 	instanceType, ok := r.plane.Capacity.reserve(s.candidates(v))
 	if !ok {
-		r.refuse(v, s, key)
-		return
+		return r.refuse(v, s, key)
 	}
 	if errors.Is(s.err, dataplane.ErrCapacity) {
 		s.failures = 0 // having waited is no crash
 	}
 	r.launch(ctx, v, key, instanceType)
+	return 0
 }
 
 // fillHost asks for a host of the type that suits the waiting copies best, and
 // then for the next.
-func (r *reconciler) fillHost(v *variant, s *slot, key slotKey, copies map[copyGroup]wantedCopies) {
+func (r *reconciler) fillHost(v *variant, s *slot, key slotKey, copies map[copyGroup]wantedCopies) (retry time.Duration) {
 	for range v.offers() {
 		best := r.hostType(v, key.group, copies)
 		if _, ok := r.plane.Capacity.reserve([]string{best}); ok {
 			r.allocate(key, best)
-			return
+			return 0
 		}
 		r.components.exhausted[hostOffer{key.group, best}] = time.Now().Add(r.plane.scaled(maxBackOff))
 	}
-	r.refuse(v, s, key)
+	return r.refuse(v, s, key)
 }
 
 // candidates are the types that the slot's next instance may have: those that a
@@ -69,7 +69,7 @@ func (s *slotState) candidates(v *variant) []string {
 // refuse notes that there is no instance to be had for a slot. It is tried again
 // until VariantInstanceProvisionTimeoutInSeconds are over (AWS page:
 // API_ProductionVariant), without which the deployment fails at once.
-func (r *reconciler) refuse(v *variant, s *slot, key slotKey) {
+func (r *reconciler) refuse(v *variant, s *slot, key slotKey) (retry time.Duration) {
 	now := time.Now()
 	if !errors.Is(s.err, dataplane.ErrCapacity) {
 		s.err = fmt.Errorf("%w: there is no %s", dataplane.ErrCapacity, strings.Join(instanceTypes(&v.Config), ", "))
@@ -82,11 +82,12 @@ func (r *reconciler) refuse(v *variant, s *slot, key slotKey) {
 	s.full = nil
 	left := s.short.Add(r.plane.scaled(seconds(v.Config.VariantInstanceProvisionTimeoutInSeconds, 0))).Sub(now)
 	s.waits = left > 0
-	wait := r.plane.scaled(backOff(s.failures))
+	retry = r.plane.scaled(backOff(s.failures))
 	if s.waits {
-		wait = min(wait, left)
+		retry = min(retry, left)
 	}
-	s.retryAt = now.Add(wait)
+	s.retryAt = now.Add(retry)
+	return retry
 }
 
 // observeShortage takes in that a kind of worker had no room for an instance:
