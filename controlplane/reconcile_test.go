@@ -2,15 +2,19 @@ package controlplane
 
 import (
 	"context"
+	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/dataplane/simulated"
 	"github.com/sagelocal/sagelocal/store"
 )
 
@@ -23,7 +27,6 @@ func TestStatusIsNotWrittenForAnOlderGeneration(t *testing.T) {
 		work := newReconciler(r.Plane, endpointKey(home, "e"))
 		seen, err := work.load()
 		r.must(err)
-		seen.EndpointStatus = statusUpdating // what it believes it works on
 		for name, change := range map[string]func(*endpointRecord){
 			"changed since":       func(rec *endpointRecord) { rec.Generation++ },
 			"another of its name": func(rec *endpointRecord) { rec.UID = "another" },
@@ -34,7 +37,8 @@ func TestStatusIsNotWrittenForAnOlderGeneration(t *testing.T) {
 				change(&rec)
 				return endpoints.Put(tx, work.scope, "e", &rec)
 			}))
-			changed, _, err := work.advance(seen.endpointRecord, progress{reached: true}, nil)
+			seen.EndpointStatus = statusUpdating // what it believes it works on
+			changed, _, err := work.advance(seen, progress{reached: true})
 			if !changed || err != nil || r.endpoint("e").EndpointStatus != statusCreating {
 				t.Errorf("%s: look again %v, %v, status %s; want it untouched", name, changed, err, r.endpoint("e").EndpointStatus)
 			}
@@ -98,4 +102,36 @@ func TestUpdateGivesFailedInstancesANewChance(t *testing.T) {
 			t.Errorf("%d instances, reason %q; want 2 and none", n, aws.ToString(out.FailureReason))
 		}
 	})
+}
+
+// TestEndpointTakesTrafficWhenDescribeSaysSo: whoever sees a status may rely on
+// what it says about invocations at once. This test runs in real time, for the
+// bubble's would hide who is first.
+func TestEndpointTakesTrafficWhenDescribeSaysSo(t *testing.T) {
+	r := newRig(t, simulated.New(simulated.Config{}, Shape, 1))
+	defer r.stop()
+	until := func(name string) {
+		for r.endpoint(name).EndpointStatus != statusInService {
+			runtime.Gosched()
+		}
+	}
+	for i := range 100 {
+		name := fmt.Sprint("e", i)
+		r.deploy(name, variantOf("a", 1), variantOf("b", 1))
+		until(name)
+		if _, err := r.invoke(name); err != nil {
+			t.Fatalf("endpoint %d is in service: %v", i, err)
+		}
+		_, err := r.UpdateEndpointWeightsAndCapacities(r.ctx, &sagemaker.UpdateEndpointWeightsAndCapacitiesInput{
+			EndpointName: &name, DesiredWeightsAndCapacities: []types.DesiredWeightAndCapacity{{VariantName: aws.String("a"), DesiredWeight: aws.Float32(0)}},
+		})
+		r.must(err)
+		until(name)
+		for range 10 {
+			route, err := r.Fleet.Invoke(r.ctx, endpointKey(home, name), &dataplane.Request{Body: []byte("x")}, new(dataplane.Answer))
+			if err != nil || route.Variant != "b" {
+				t.Fatalf("endpoint %d has the new weights: variant %s answers, %v", i, route.Variant, err)
+			}
+		}
+	}
 }
