@@ -350,7 +350,7 @@ func (r *reconciler) advance(seen *endpointRecord, at progress, alarms []string)
 	if next == nil {
 		return false, wait, nil
 	}
-	err = r.plane.DB.Update(func(tx *store.Tx) error {
+	err = r.plane.DB.UpdateSoon(func(tx *store.Tx) error {
 		rec, err := endpoints.Get(tx, r.scope, r.key.Name)
 		if errors.Is(err, store.ErrNotFound) || err == nil && (rec.UID != seen.UID || rec.Generation != seen.Generation) {
 			changed = true // look again
