@@ -172,7 +172,7 @@ func (r *reconciler) step(ctx context.Context, now *desired) (changed bool, wait
 	evicted := r.freeHosts()
 	at := measure(want, r.states())
 	r.awaitComponents(now, copies, &at)
-	changed, wait, err = r.advance(now.endpointRecord, at, now.alarms)
+	changed, wait, err = r.advance(now, at)
 	if !changed && err == nil {
 		var due time.Duration
 		changed, due, err = r.advanceComponents(now, copies, unplaced)
@@ -340,19 +340,21 @@ func (r *reconciler) load() (*desired, error) {
 // advance writes the status that the endpoint has reached, if it has reached
 // another one, or tells when to look again. The record must still be of the
 // generation that was worked on.
-func (r *reconciler) advance(seen *endpointRecord, at progress, alarms []string) (changed bool, wait time.Duration, err error) {
+func (r *reconciler) advance(seen *desired, at progress) (changed bool, wait time.Duration, err error) {
 	var next transition
 	if seen.Update != nil {
-		next, wait = nextStage(seen, at, circumstances{now: time.Now(), scaled: r.plane.scaled, alarms: alarms})
+		next, wait = nextStage(seen.endpointRecord, at, circumstances{now: time.Now(), scaled: r.plane.scaled, alarms: seen.alarms})
 	} else {
-		next = nextStatus(seen, at)
+		next = nextStatus(seen.endpointRecord, at)
 	}
 	if next == nil {
 		return false, wait, nil
 	}
+	uid, generation := seen.UID, seen.Generation
+	r.foretell(seen, next)
 	err = r.plane.DB.UpdateSoon(func(tx *store.Tx) error {
 		rec, err := endpoints.Get(tx, r.scope, r.key.Name)
-		if errors.Is(err, store.ErrNotFound) || err == nil && (rec.UID != seen.UID || rec.Generation != seen.Generation) {
+		if errors.Is(err, store.ErrNotFound) || err == nil && (rec.UID != uid || rec.Generation != generation) {
 			changed = true // look again
 			return nil
 		}
@@ -369,6 +371,17 @@ func (r *reconciler) advance(seen *endpointRecord, at progress, alarms []string)
 		r.log.Error("deployment failed", "variant", at.variant, "error", at.err)
 	}
 	return changed, 0, err
+}
+
+// foretell publishes what the next status means for traffic before anybody can
+// read that status, so that an endpoint that is seen InService takes requests, by
+// its new weights. The record as seen is of no use any more: should the status
+// not be written, the next look publishes what is true.
+func (r *reconciler) foretell(seen *desired, next transition) {
+	if gone := next(seen.endpointRecord, time.Now()); gone {
+		return
+	}
+	r.publish(seen, wanted(seen.endpointRecord), wantCopies(seen.endpointRecord, seen.components))
 }
 
 func (r *reconciler) remove(tx *store.Tx, rec *endpointRecord) error {
