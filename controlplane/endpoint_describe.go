@@ -85,11 +85,9 @@ func summarize(rec *endpointRecord, v *variant, status *variantStatus, o observa
 		CurrentWeight:               aws.Float32(v.CurrentWeight),
 		DesiredWeight:               aws.Float32(v.Weight),
 	}
-	for i := range v.Containers {
-		if image := v.Containers[i].Image; image != nil {
-			// A local program has no digest: what was asked for is what runs.
-			s.DeployedImages = append(s.DeployedImages, types.DeployedImage{SpecifiedImage: image, ResolvedImage: image, ResolutionTime: rec.CreationTime})
-		}
+	for _, image := range v.images() {
+		// A local program has no digest: what was asked for is what runs.
+		s.DeployedImages = append(s.DeployedImages, types.DeployedImage{SpecifiedImage: &image, ResolvedImage: &image, ResolutionTime: rec.CreationTime})
 	}
 	if c := v.Config.ServerlessConfig; c != nil {
 		s.CurrentServerlessConfig, s.DesiredServerlessConfig = c, c

@@ -159,6 +159,25 @@ func (v *variant) on(instanceType string) *variant {
 	return &other
 }
 
+// images are those of the variant's containers, and of its pools' own where they
+// are others.
+func (v *variant) images() []string {
+	var all []string
+	for _, c := range v.Containers {
+		if c.Image != nil {
+			all = append(all, *c.Image)
+		}
+	}
+	for _, t := range instanceTypes(&v.Config) {
+		for _, c := range v.Overrides[t].Containers {
+			if c.Image != nil && !slices.Contains(all, *c.Image) {
+				all = append(all, *c.Image)
+			}
+		}
+	}
+	return all
+}
+
 // shapeOf a serverless variant follows its memory: one vCPU for 1.8 GB, as AWS
 // documents for Lambda.
 func shapeOf(v *variant, instanceType string) dataplane.Shape {

@@ -201,7 +201,10 @@ func TestPoolRunsItsModelNameOverride(t *testing.T) {
 		v := pooled(1, "ml.g5.xlarge", "ml.m5.large")
 		v.InstancePools[0].ModelNameOverride = aws.String("compiled")
 		r.deploy("e", v)
-		r.settle("e", statusInService)
+		out := r.settle("e", statusInService)
+		if images := out.ProductionVariants[0].DeployedImages; len(images) != 2 || *images[0].SpecifiedImage != "image" || *images[1].SpecifiedImage != "compiled" {
+			t.Errorf("images %+v", images)
+		}
 		if body, err := r.invoke("e"); body != "compiled" || err != nil {
 			t.Errorf("the first pool answers %q, %v", body, err)
 		}
