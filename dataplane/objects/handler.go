@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"crypto/rand"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -175,6 +176,7 @@ func (w *response) ReadFrom(r io.Reader) (int64, error) {
 // writeError answers in S3's form. AWS page: ErrorResponses.
 func writeError(w http.ResponseWriter, r *http.Request, status int, code, message string) {
 	w.Header().Set("Content-Type", "application/xml")
+	w.Header().Set("X-Amz-Request-Id", rand.Text()[:16])
 	w.WriteHeader(status)
 	if r.Method == http.MethodHead {
 		return

@@ -4,6 +4,7 @@
 //	pid            answers its process id
 //	echo TEXT      answers TEXT
 //	status N TEXT  answers TEXT with status N
+//	read NAME      answers what the file of the model holds
 //	wait PATH      answers once PATH exists
 //	crash          exits before it answers
 //
@@ -18,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -67,6 +69,13 @@ func invoke(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(status)
 		fmt.Fprint(w, text)
+	case "read":
+		content, err := os.ReadFile(filepath.Join(os.Getenv("SM_MODEL_DIR"), rest))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		fmt.Fprintf(w, "%s", content)
 	case "wait":
 		for !exists(rest) && r.Context().Err() == nil {
 			time.Sleep(10 * time.Millisecond)
