@@ -217,44 +217,61 @@ func TestMetadataTagsAndCopies(t *testing.T) {
 	}
 }
 
-func TestUploadInParts(t *testing.T) {
-	client := open(t, objects.Options{}).Client("p00")
-	bucket(t, client, "p00")
-	ctx, b, k := t.Context(), aws.String("p00"), aws.String("big")
-	begin := func() *string {
-		out, err := client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: b, Key: k, Metadata: map[string]string{"a": "b"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out.UploadId
-	}
-	upload := func(id *string, number int32, body []byte) types.CompletedPart {
-		out, err := client.UploadPart(ctx, &s3.UploadPartInput{Bucket: b, Key: k, UploadId: id, PartNumber: &number, Body: bytes.NewReader(body)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return types.CompletedPart{ETag: out.ETag, PartNumber: &number}
-	}
-	complete := func(id *string, parts ...types.CompletedPart) (*s3.CompleteMultipartUploadOutput, error) {
-		return client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
-			Bucket: b, Key: k, UploadId: id, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
-		})
-	}
-	first, second := bytes.Repeat([]byte("1"), 5<<20), []byte("22")
-	id := begin()
-	upload(id, 1, []byte("is replaced"))
-	one, two, small := upload(id, 1, first), upload(id, 2, second), upload(id, 3, []byte("3"))
-	_, err := complete(id, one, one)
-	wantCode(t, err, "InvalidPartOrder")
-	_, err = complete(id, two, small)
-	wantCode(t, err, "EntityTooSmall")
-	_, err = complete(id, types.CompletedPart{ETag: two.ETag, PartNumber: aws.Int32(1)})
-	wantCode(t, err, "InvalidPart")
-	out, err := complete(id, one, two)
+// multipart is an upload in parts under way.
+type multipart struct {
+	client      *s3.Client
+	bucket, key string
+	id          *string
+	parts       []types.CompletedPart // uploaded
+}
+
+func begin(t *testing.T, client *s3.Client, bucket, key string) *multipart {
+	t.Helper()
+	out, err := client.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &bucket, Key: &key, Metadata: map[string]string{"a": "b"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := complete(id, one, two); err != nil || *again.ETag != *out.ETag {
+	return &multipart{client: client, bucket: bucket, key: key, id: out.UploadId}
+}
+
+func (m *multipart) upload(t *testing.T, number int32, body []byte) types.CompletedPart {
+	t.Helper()
+	out, err := m.client.UploadPart(t.Context(), &s3.UploadPartInput{Bucket: &m.bucket, Key: &m.key, UploadId: m.id, PartNumber: &number, Body: bytes.NewReader(body)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := types.CompletedPart{ETag: out.ETag, PartNumber: &number}
+	m.parts = append(m.parts, part)
+	return part
+}
+
+func (m *multipart) complete(t *testing.T, parts ...types.CompletedPart) (*s3.CompleteMultipartUploadOutput, error) {
+	t.Helper()
+	return m.client.CompleteMultipartUpload(t.Context(), &s3.CompleteMultipartUploadInput{
+		Bucket: &m.bucket, Key: &m.key, UploadId: m.id, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	})
+}
+
+func TestUploadInParts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "s3")
+	client := open(t, objects.Options{Dir: dir}).Client("p00")
+	bucket(t, client, "p00")
+	ctx, b, k := t.Context(), aws.String("p00"), aws.String("big")
+	first, second := bytes.Repeat([]byte("1"), 5<<20), []byte("22")
+	up := begin(t, client, *b, *k)
+	up.upload(t, 1, []byte("is replaced"))
+	one, two, small := up.upload(t, 1, first), up.upload(t, 2, second), up.upload(t, 3, []byte("3"))
+	_, err := up.complete(t, one, one)
+	wantCode(t, err, "InvalidPartOrder")
+	_, err = up.complete(t, two, small)
+	wantCode(t, err, "EntityTooSmall")
+	_, err = up.complete(t, types.CompletedPart{ETag: two.ETag, PartNumber: aws.Int32(1)})
+	wantCode(t, err, "InvalidPart")
+	out, err := up.complete(t, one, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := up.complete(t, one, two); err != nil || *again.ETag != *out.ETag {
 		t.Errorf("a second completion: %v, want the first's answer", err)
 	}
 	a, z := md5.Sum(first), md5.Sum(second)
@@ -277,15 +294,18 @@ func TestUploadInParts(t *testing.T) {
 		t.Errorf("the object has %d bytes", len(body))
 	}
 
-	id = begin()
-	part := upload(id, 1, second)
+	up = begin(t, client, *b, *k)
+	part := up.upload(t, 1, second)
 	for range 2 {
-		if _, err := client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: b, Key: k, UploadId: id}); err != nil {
+		if _, err := client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: b, Key: k, UploadId: up.id}); err != nil {
 			wantCode(t, err, "NoSuchUpload")
 		}
 	}
-	_, err = complete(id, part)
+	_, err = up.complete(t, part)
 	wantCode(t, err, "NoSuchUpload")
+	if n := files(t, dir); n != 2 {
+		t.Errorf("%d files of contents, want the object's 2 parts", n)
+	}
 }
 
 func TestUploadsInPartsAreLimited(t *testing.T) {
@@ -384,22 +404,29 @@ func TestAStoreThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 	}
 }
 
-// An overwritten or deleted object is there for who has begun to read it, and no
-// file of it is left when he has done.
+// An overwritten object is there for who has begun to read it, the parts that he
+// has not come to included, and no file of it is left when he has done.
 func TestReadersKeepWhatTheyRead(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "s3")
 	client := open(t, objects.Options{Dir: dir}).Client("")
 	bucket(t, client, "b00")
-	old := strings.Repeat("old ", 1<<20)
-	put(t, client, "b00", "k", old)
+	up := begin(t, client, "b00", "k")
+	up.upload(t, 1, bytes.Repeat([]byte("1"), 5<<20))
+	up.upload(t, 2, bytes.Repeat([]byte("2"), 5<<20))
+	if _, err := up.complete(t, up.parts...); err != nil {
+		t.Fatal(err)
+	}
 	reading, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("b00"), Key: aws.String("k")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	put(t, client, "b00", "k", "new")
+	if n := files(t, dir); n != 3 {
+		t.Errorf("%d files of contents, want the reader's 2 and the new one", n)
+	}
 	body, err := io.ReadAll(reading.Body)
 	reading.Body.Close()
-	if err != nil || string(body) != old {
+	if err != nil || len(body) != 10<<20 || body[len(body)-1] != '2' {
 		t.Errorf("%d bytes read, error %v; want the old object's", len(body), err)
 	}
 	if get(t, client, "b00", "k") != "new" {
@@ -445,13 +472,13 @@ func TestListingsAgreeWithASortedSlice(t *testing.T) {
 	dir := t.TempDir()
 	client := open(t, objects.Options{Buckets: map[string]string{"mapped": dir}}).Client("")
 	bucket(t, client, "stored")
-	names, used := []string{"a", "a-", "a.b", "b", "é", "z z"}, map[string]bool{}
+	names, used := []string{"a", "a-", "a.b", "b", "b1", "b2", "é", "z z"}, map[string]bool{}
 	for range 120 {
 		var parts []string
 		for range 1 + random.IntN(3) {
 			parts = append(parts, names[random.IntN(len(names))])
 		}
-		key := strings.Join(parts, "/")
+		key := strings.Join(parts, "/") + []string{"", "b8", "b9"}[random.IntN(3)]
 		name := filepath.Join(dir, filepath.FromSlash(key))
 		if os.MkdirAll(filepath.Dir(name), 0o755) != nil || os.WriteFile(name, nil, 0o644) != nil {
 			continue // a file is where a directory would be, or the other way round
