@@ -5,11 +5,16 @@ import (
 	"testing"
 )
 
-func TestBoto3Journey(t *testing.T) {
-	t.Parallel()
+func needBoto3(t *testing.T) {
+	t.Helper()
 	needProgram(t, "python3")
 	if out, err := exec.CommandContext(t.Context(), "python3", "-c", "import boto3").CombinedOutput(); err != nil {
 		skip(t, "python3 has no boto3: %s", out)
 	}
+}
+
+func TestBoto3Journey(t *testing.T) {
+	t.Parallel()
+	needBoto3(t)
 	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "python3", "boto3_journey.py")
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/sagelocal/sagelocal/sdkcompat"
@@ -103,6 +103,15 @@ func prepareErrors(t *testing.T) (c *goClient, loopback string, cases []errorCas
 	patient := variant("AllTraffic", "busy", 1, 1)
 	patient.ContainerStartupHealthCheckTimeoutInSeconds = aws.Int32(3600) // 3 minutes here, in which it stays Creating
 	c.createEndpoint(t, "busy", patient)
+	c.createModel(t, "light", echoContainer)
+	for _, name := range []string{"moving", "orphan"} {
+		c.createEndpoint(t, name, variant("AllTraffic", "light", 1, 1))
+		c.awaitInService(t, name)
+	}
+	c.update(t, "moving", "busy", nil) // which goes on for as long
+	if _, err := c.sm.DeleteEndpointConfig(t.Context(), &sagemaker.DeleteEndpointConfigInput{EndpointConfigName: aws.String("orphan")}); err != nil {
+		t.Fatal(err)
+	}
 	cases, loopback = errorCases(c), serveErrors(t)
 	file = filepath.Join(t.TempDir(), "cases.json")
 	text, err := json.Marshal(map[string]any{"loopback": loopback, "cases": cases})
@@ -117,10 +126,7 @@ func prepareErrors(t *testing.T) (c *goClient, loopback string, cases []errorCas
 
 func TestBoto3DecodesEveryKindOfError(t *testing.T) {
 	t.Parallel()
-	needProgram(t, "python3")
-	if out, err := exec.CommandContext(t.Context(), "python3", "-c", "import boto3").CombinedOutput(); err != nil {
-		skip(t, "python3 has no boto3: %s", out)
-	}
+	needBoto3(t)
 	c, _, _, file := prepareErrors(t)
 	runJourney(t, clientEnvironment(c.daemon, c.account), "python3", "boto3_errors.py", file)
 }
@@ -234,6 +240,13 @@ func refusals(c *goClient) []errorCase {
 		invalid("missing configuration", "CreateEndpoint", in{"EndpointName": "e2", "EndpointConfigName": "none"}, `Could not find endpoint configuration "`+c.arn("endpoint-config", "none")+`".`),
 		invalid("missing endpoint", "DeleteEndpoint", in{"EndpointName": "none"}, `Could not find endpoint "`+c.arn("endpoint", "none")+`".`),
 		invalid("endpoint in progress", "DeleteEndpoint", in{"EndpointName": "busy"}, `Cannot update in-progress endpoint "`+c.arn("endpoint", "busy")+`".`),
+		// An update asks for the configuration in force too, though it needs nothing of it.
+		invalid("update of a configuration that was deleted", "UpdateEndpoint", in{"EndpointName": "orphan", "EndpointConfigName": "e"},
+			`Could not find endpoint configuration "`+c.arn("endpoint-config", "orphan")+`".`),
+		invalid("update to a missing configuration", "UpdateEndpoint", in{"EndpointName": "e", "EndpointConfigName": "none"},
+			`Could not find endpoint configuration "`+c.arn("endpoint-config", "none")+`".`),
+		invalid("update of a missing endpoint", "UpdateEndpoint", in{"EndpointName": "none", "EndpointConfigName": "e"}, `Could not find endpoint "`+c.arn("endpoint", "none")+`".`),
+		invalid("update in progress", "UpdateEndpoint", in{"EndpointName": "moving", "EndpointConfigName": "e"}, `Cannot update in-progress endpoint "`+c.arn("endpoint", "moving")+`".`),
 		invalid("token", "ListModels", in{"NextToken": "none"}, "Invalid pagination token."),
 		unserializable("malformed JSON", `{"MaxResults": `, ""),
 		unserializable("wrong type", `{"MaxResults": "many"}`, "STRING_VALUE can not be converted to an Integer"),

@@ -89,18 +89,23 @@ func variant(name, model string, instances int32, weight float32) types.Producti
 	}
 }
 
-// createEndpoint makes a configuration and an endpoint of the same name.
-func (c *goClient) createEndpoint(t *testing.T, name string, variants ...types.ProductionVariant) {
+func (c *goClient) createConfig(t *testing.T, name string, variants ...types.ProductionVariant) {
 	t.Helper()
-	config, err := c.sm.CreateEndpointConfig(t.Context(), &sagemaker.CreateEndpointConfigInput{
+	out, err := c.sm.CreateEndpointConfig(t.Context(), &sagemaker.CreateEndpointConfigInput{
 		EndpointConfigName: &name, ProductionVariants: variants,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := aws.ToString(config.EndpointConfigArn); got != c.arn("endpoint-config", name) {
+	if got := aws.ToString(out.EndpointConfigArn); got != c.arn("endpoint-config", name) {
 		t.Errorf("got EndpointConfigArn %s", got)
 	}
+}
+
+// createEndpoint makes a configuration and an endpoint of the same name.
+func (c *goClient) createEndpoint(t *testing.T, name string, variants ...types.ProductionVariant) {
+	t.Helper()
+	c.createConfig(t, name, variants...)
 	endpoint, err := c.sm.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &name})
 	if err != nil {
 		t.Fatal(err)

@@ -32,6 +32,7 @@ var goOperations = map[string]goOperation{
 	"DescribeTrainingJob":                ofControl((*sagemaker.Client).DescribeTrainingJob),
 	"ListModels":                         ofControl((*sagemaker.Client).ListModels),
 	"UpdateAction":                       ofControl((*sagemaker.Client).UpdateAction),
+	"UpdateEndpoint":                     ofControl((*sagemaker.Client).UpdateEndpoint),
 	"UpdateEndpointWeightsAndCapacities": ofControl((*sagemaker.Client).UpdateEndpointWeightsAndCapacities),
 	"InvokeEndpoint":                     ofRuntime((*sagemakerruntime.Client).InvokeEndpoint),
 	"InvokeEndpointAsync":                ofRuntime((*sagemakerruntime.Client).InvokeEndpointAsync),

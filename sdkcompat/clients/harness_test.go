@@ -125,6 +125,10 @@ images:
     process: {command: [%[3]q]}
   - image: "missing:*"
     process: {command: [%[4]q]}
+  - image: "tell-blue:*"
+    simulated: {latency: {mean: 2ms}, answer: {template: {text: "blue {{slice .Body 8}}"}}}
+  - image: "tell-green:*"
+    simulated: {latency: {mean: 2ms}, answer: {template: {text: "green {{slice .Body 8}}"}}}
 buckets:
   models: %[5]q
 responses:

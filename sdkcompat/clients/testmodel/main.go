@@ -3,13 +3,15 @@
 //
 //	pid            answers its process id
 //	echo TEXT      answers TEXT
+//	tell MS TEXT   answers NAME and TEXT in two parts, MS milliseconds apart
 //	status N TEXT  answers TEXT with status N
 //	read NAME      answers what the file of the model holds
 //	wait PATH      answers once PATH exists
 //	crash          exits before it answers
 //
-// READY_FILE names a file without which GET /ping answers 503. With
-// IGNORE_SIGTERM it stays until SIGKILL.
+// With BROKEN it answers every invocation with status 500. READY_FILE names a
+// file without which GET /ping answers 503, STOP_FILE one without which it does
+// not end on SIGTERM. With IGNORE_SIGTERM it stays until SIGKILL.
 package main
 
 import (
@@ -30,12 +32,26 @@ func main() {
 	if os.Getenv("IGNORE_SIGTERM") != "" {
 		signal.Ignore(syscall.SIGTERM)
 	}
+	if path := os.Getenv("STOP_FILE"); path != "" {
+		go endOnce(path)
+	}
 	http.HandleFunc("GET /ping", ping)
 	http.HandleFunc("POST /invocations", invoke)
 	address := net.JoinHostPort("127.0.0.1", os.Getenv("SAGEMAKER_BIND_TO_PORT"))
 	fmt.Println("testmodel", os.Getpid(), "answers on", address)
 	fmt.Fprintln(os.Stderr, http.ListenAndServe(address, nil))
 	os.Exit(1)
+}
+
+// endOnce ends the process after SIGTERM as soon as a file exists.
+func endOnce(path string) {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM)
+	<-told
+	for !exists(path) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	os.Exit(0)
 }
 
 func ping(w http.ResponseWriter, _ *http.Request) {
@@ -56,11 +72,17 @@ func invoke(w http.ResponseWriter, r *http.Request) {
 	}
 	verb, rest, _ := strings.Cut(string(body), " ")
 	w.Header().Set("Content-Type", "text/plain")
+	if os.Getenv("BROKEN") != "" {
+		http.Error(w, os.Getenv("NAME")+" is broken", http.StatusInternalServerError)
+		return
+	}
 	switch verb {
 	case "pid":
 		fmt.Fprint(w, os.Getpid())
 	case "echo":
 		fmt.Fprint(w, rest)
+	case "tell":
+		tell(w, rest)
 	case "status":
 		code, text, _ := strings.Cut(rest, " ")
 		status, err := strconv.Atoi(code)
@@ -86,4 +108,23 @@ func invoke(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.Error(w, "unknown verb "+verb, http.StatusBadRequest)
 	}
+}
+
+// tell sends its first part before it waits, so that the caller has half an
+// answer in hand.
+func tell(w http.ResponseWriter, rest string) {
+	pause, text, _ := strings.Cut(rest, " ")
+	ms, err := strconv.Atoi(pause)
+	if err != nil {
+		http.Error(w, "no number: "+pause, http.StatusBadRequest)
+		return
+	}
+	answer := os.Getenv("NAME") + " " + text
+	half := len(answer) / 2
+	fmt.Fprint(w, answer[:half])
+	if ms > 0 {
+		_ = http.NewResponseController(w).Flush() // a caller that is gone needs no answer
+		time.Sleep(time.Duration(ms) * time.Millisecond)
+	}
+	fmt.Fprint(w, answer[half:])
 }
