@@ -36,7 +36,7 @@ func rows(t *testing.T, heading string) map[string]string {
 
 func TestFidelityListsTheOperationsThatAreDone(t *testing.T) {
 	table := rows(t, "Operations")
-	done := append(Operations(), "InvokeEndpoint")
+	done := append(Operations(), "InvokeEndpoint", streamOperation)
 	for _, name := range done {
 		if table[name] != "done" {
 			t.Errorf("%s is implemented, docs/fidelity.md says %q", name, table[name])
@@ -51,7 +51,7 @@ func TestFidelityListsTheOperationsThatAreDone(t *testing.T) {
 
 func TestFidelitySaysOfEveryMemberWhatItDoes(t *testing.T) {
 	table := rows(t, "Members")
-	state := regexp.MustCompile(`^(acts|stored|refused)\b`)
+	state := regexp.MustCompile(`^(acts|stored|refused|as for InvokeEndpoint)\b`)
 	known := map[string]bool{}
 	for _, in := range []any{
 		sagemaker.CreateModelInput{},
@@ -68,6 +68,7 @@ func TestFidelitySaysOfEveryMemberWhatItDoes(t *testing.T) {
 		types.InferenceComponentSpecification{},
 		types.InferenceComponentDeploymentConfig{},
 		sagemakerruntime.InvokeEndpointInput{},
+		sagemakerruntime.InvokeEndpointWithResponseStreamInput{},
 	} {
 		shape := reflect.TypeOf(in)
 		for i := range shape.NumField() {

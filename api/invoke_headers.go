@@ -3,9 +3,11 @@ package api
 import (
 	"cmp"
 	"strings"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
@@ -58,8 +60,8 @@ func (h *invokeHeaders) get(name string) string {
 
 // check holds the constraints of the service model and refuses the members that
 // only kinds of endpoints use that are not built yet.
-func (h *invokeHeaders) check(endpoint []byte) error {
-	if err := sdkcompat.CheckRuntime("InvokeEndpoint", text(endpoint), h.get); err != nil {
+func (h *invokeHeaders) check(operation string, endpoint []byte) error {
+	if err := sdkcompat.CheckRuntime(operation, text(endpoint), h.get); err != nil {
 		return err
 	}
 	if len(h.sagemaker) == 0 {
@@ -71,6 +73,23 @@ func (h *invokeHeaders) check(endpoint []byte) error {
 		}
 	}
 	return nil
+}
+
+// fill makes the request of an operation that the headers describe.
+func (h *invokeHeaders) fill(req *dataplane.Request, operation string, body []byte, timeout time.Duration) {
+	*req = dataplane.Request{
+		Operation:        operation,
+		ContentType:      h.contentType,
+		Accept:           h.accept,
+		CustomAttributes: h.get("X-Amzn-Sagemaker-Custom-Attributes"),
+		InferenceID:      h.get("X-Amzn-Sagemaker-Inference-Id"),
+		PrefixAwareID:    h.get("X-Amzn-Sagemaker-Prefix-Aware-Id"),
+		TargetVariant:    h.get("X-Amzn-Sagemaker-Target-Variant"),
+		Body:             body,
+		Timeout:          timeout,
+
+		InferenceComponentName: h.get(componentHeader),
+	}
 }
 
 // unusableHeaders name what no endpoint here can be yet, with AWS's sentence for

@@ -65,9 +65,16 @@ func (r *runtime) serve(ctx *fasthttp.RequestCtx) {
 	case bytes.Equal(action, asyncAction):
 		r.fail(ctx, unbuilt("InvokeEndpointAsync"))
 	case bytes.Equal(action, streamAction):
-		r.fail(ctx, unbuilt("InvokeEndpointWithResponseStream"))
+		if err := r.stream(ctx, name); err != nil {
+			r.fail(ctx, err)
+		}
 	default:
-		unknownPath(ctx)
+		component, ok := chatComponent(action)
+		if !ok {
+			unknownPath(ctx)
+		} else if err := r.chat(ctx, name, component); err != nil {
+			r.failChat(ctx, err)
+		}
 	}
 }
 
@@ -100,25 +107,13 @@ func (r *runtime) invoke(ctx *fasthttp.RequestCtx, name []byte) error {
 	defer r.states.Put(state)
 	h := &state.headers
 	h.read(&ctx.Request.Header)
-	if err := h.check(name); err != nil {
+	if err := h.check("InvokeEndpoint", name); err != nil {
 		return err
 	}
 	scope := r.scopes.of(h.authorization)
 	key := dataplane.Key{Account: scope.Account, Region: scope.Region, Name: strings.ToLower(text(name))}
 
-	state.req = dataplane.Request{
-		Operation:        "InvokeEndpoint",
-		ContentType:      h.contentType,
-		Accept:           h.accept,
-		CustomAttributes: h.get("X-Amzn-Sagemaker-Custom-Attributes"),
-		InferenceID:      h.get("X-Amzn-Sagemaker-Inference-Id"),
-		PrefixAwareID:    h.get("X-Amzn-Sagemaker-Prefix-Aware-Id"),
-		TargetVariant:    h.get("X-Amzn-Sagemaker-Target-Variant"),
-		Body:             ctx.PostBody(),
-		Timeout:          invokeTimeout,
-
-		InferenceComponentName: h.get("X-Amzn-Sagemaker-Inference-Component"),
-	}
+	h.fill(&state.req, "InvokeEndpoint", ctx.PostBody(), invokeTimeout)
 	state.ans = dataplane.Answer{Body: state.ans.Body[:0]}
 
 	until, done := watch(ctx, r.ctx)

@@ -72,7 +72,7 @@ func (c *httpConn) passOn(h *answerHead, ans *Answer) (keep bool, err error) {
 		err = p.pass(h.length)
 	default:
 		h.keep = false
-		if err = p.passAll(); err == io.EOF {
+		if err = p.passAll(); errors.Is(err, io.EOF) {
 			err = nil
 		}
 	}

@@ -21,6 +21,10 @@ type Sink interface {
 	Flush() error
 }
 
+// ChatCompletionsPath is a container's path for OpenAI's API (docs:
+// realtime-endpoints-openai-compatible).
+const ChatCompletionsPath = "/v1/chat/completions"
+
 // stream is where Fleet.InvokeStream lets an answer go.
 type stream struct {
 	Sink

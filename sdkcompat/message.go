@@ -124,13 +124,16 @@ func statusOf(code string) int {
 }
 
 var statuses = map[string]int{
-	"AccessDeniedException":          http.StatusForbidden,
-	"InternalDependencyException":    530,
-	"InternalFailure":                http.StatusInternalServerError,
-	"ModelError":                     http.StatusFailedDependency,
-	"ModelNotReadyException":         http.StatusTooManyRequests,
-	"RequestEntityTooLargeException": http.StatusRequestEntityTooLarge,
-	"RequestHeaderFieldsTooLarge":    http.StatusRequestHeaderFieldsTooLarge,
-	"RequestTimeout":                 http.StatusRequestTimeout,
-	"ServiceUnavailable":             http.StatusServiceUnavailable,
+	"AccessDeniedException":               http.StatusForbidden,
+	"ExpiredTokenException":               http.StatusForbidden,
+	"InternalDependencyException":         530,
+	"InternalFailure":                     http.StatusInternalServerError,
+	"ModelError":                          http.StatusFailedDependency,
+	"MissingAuthenticationTokenException": http.StatusUnauthorized,
+	"ModelNotReadyException":              http.StatusTooManyRequests,
+	"RequestEntityTooLargeException":      http.StatusRequestEntityTooLarge,
+	"RequestHeaderFieldsTooLarge":         http.StatusRequestHeaderFieldsTooLarge,
+	"RequestTimeout":                      http.StatusRequestTimeout,
+	"ServiceUnavailable":                  http.StatusServiceUnavailable,
+	"UnrecognizedClientException":         http.StatusUnauthorized,
 }
