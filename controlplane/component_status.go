@@ -458,10 +458,19 @@ func (r *reconciler) scale(now *desired, want map[copyGroup]wantedCopies, unplac
 		if !v.hosts() || v.scaling() == nil || now.EndpointStatus == statusDeleting || now.EndpointStatus == statusFailed {
 			continue
 		}
+		if len(unplaced[g]) > 0 && r.reopenHosts(g) {
+			return true, 0, nil
+		}
 		count, due := r.scaleHosts(now.endpointRecord, v, g, unplaced[g])
 		wait = sooner(wait, due)
 		if count != int(v.Count) {
-			return true, 0, r.setCount(now.endpointRecord, g, count)
+			changed, err := r.setCount(now.endpointRecord, g, count)
+			if !changed && err == nil && count > int(v.Count)+1 { // a quota may leave room for one
+				changed, err = r.setCount(now.endpointRecord, g, int(v.Count)+1)
+			}
+			if changed || err != nil {
+				return changed, 0, err
+			}
 		}
 		closed, due := r.consolidateHosts(now.endpointRecord, v, g, want, quiet)
 		wait = sooner(wait, due)

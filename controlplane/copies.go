@@ -495,20 +495,16 @@ func (r *reconciler) observeCopy(ev event) {
 	}
 }
 
-// exhaust gives up an instance on which the machine has no room for a copy, when
-// the variant has other types to try (API_InstancePool).
+// exhaust gives up an empty instance on which the machine has no room for a copy,
+// so that another of the variant's types is tried (API_InstancePool).
 func (r *reconciler) exhaust(ev event) {
 	for key, s := range r.slots {
 		if !s.host || s.instance == nil || s.instance.ID != ev.host {
 			continue
 		}
 		r.components.exhausted[hostOffer{key.group, s.instance.Type}] = time.Now().Add(r.plane.scaled(maxBackOff))
-		if ev.alternatives > 1 {
-			s.closed = true
-			s.instance.Release()
-			if r.components.copiesOn(s.instance.ID) == 0 {
-				r.retireHost(key, s)
-			}
+		if ev.alternatives > 1 && r.components.copiesOn(s.instance.ID) == 0 {
+			r.retireHost(key, s)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/sdkcompat"
 	"github.com/sagelocal/sagelocal/store"
 )
 
@@ -98,34 +100,38 @@ func (r *reconciler) freeSlot(g group) int {
 const leavingOrdinal = 1 << 20
 
 // arrangeHosts renumbers the hosts of a group so that those with the fewest
-// copies are the highest, which plan stops first, and those that are stopping are
-// out of the way. Nothing runs in a host's name, so that its number is free to
-// change.
+// copies are the highest, which plan stops first, those that wait for capacity
+// come after them, and those that are stopping are out of the way. Nothing runs
+// in a host's name, so that its number is free to change.
 func (r *reconciler) arrangeHosts(g group) {
 	type numbered struct {
 		ordinal int
 		*slot
 	}
-	var staying, leaving []numbered
+	var staying, waiting, leaving []numbered
 	for key, s := range r.slots {
-		switch {
-		case key.group != g || !s.host:
-		case s.phase == serving:
-			staying = append(staying, numbered{key.ordinal, s})
-		case s.phase == stopping:
-			leaving = append(leaving, numbered{key.ordinal, s})
+		if key.group != g {
+			continue
 		}
+		switch s.phase {
+		case serving:
+			staying = append(staying, numbered{key.ordinal, s})
+		case stopping:
+			leaving = append(leaving, numbered{key.ordinal, s})
+		default:
+			waiting = append(waiting, numbered{key.ordinal, s})
+		}
+		delete(r.slots, key)
 	}
+	byOrdinal := func(a, b numbered) int { return cmp.Compare(a.ordinal, b.ordinal) }
 	slices.SortFunc(staying, func(a, b numbered) int {
 		return cmp.Or(
 			cmp.Compare(boolInt(a.closed), boolInt(b.closed)),
 			cmp.Compare(r.components.copiesOn(b.instance.ID), r.components.copiesOn(a.instance.ID)),
-			cmp.Compare(a.ordinal, b.ordinal))
+			byOrdinal(a, b))
 	})
-	for _, s := range slices.Concat(staying, leaving) {
-		delete(r.slots, slotKey{g, s.ordinal})
-	}
-	for i, s := range staying {
+	slices.SortFunc(waiting, byOrdinal)
+	for i, s := range slices.Concat(staying, waiting) {
 		r.slots[slotKey{g, i}] = s.slot
 	}
 	for i, s := range leaving {
@@ -172,24 +178,37 @@ func (r *reconciler) freeHosts() (evicted bool) {
 }
 
 // scaleHosts decides how many instances a variant of managed scaling should have
-// now. unplaced are the copies that found no room.
+// now. unplaced are the copies that found no room. An instance that there was no
+// capacity for is asked for no longer than copies wait for it.
 func (r *reconciler) scaleHosts(rec *endpointRecord, v *variant, g group, unplaced []copyRequest) (count int, wait time.Duration) {
+	have := 0
+	for key, s := range r.slots {
+		if key.group == g && s.host && s.phase == serving {
+			have++
+		}
+	}
 	count = int(v.Count)
-	if v.scaling() == nil {
-		return count, 0
-	}
 	if len(unplaced) > 0 {
-		added := growth(r.offers(v, g), unplaced, max(0, v.most()-count))
-		return max(count+len(added), v.least()), 0
-	}
-	if count < v.least() {
-		return v.least(), 0
+		added := growth(r.offers(v, g), unplaced, max(0, v.most()-have))
+		return max(count, have+len(added), v.least()), 0
 	}
 	if rec.Update != nil || rec.EndpointStatus != statusInService {
-		return count, 0
+		return max(count, v.least()), 0
 	}
 	idle, wait := r.idleHosts(g)
-	return max(count-idle, v.least(), 0), wait
+	return max(min(count, have)-idle, v.least()), wait
+}
+
+// reopenHosts takes hosts back that consolidation was emptying, because copies
+// need the room.
+func (r *reconciler) reopenHosts(g group) (reopened bool) {
+	for key, s := range r.slots {
+		if key.group == g && s.host && s.closed && s.phase == serving {
+			s.closed, reopened = false, true
+			s.instance.Allocate()
+		}
+	}
+	return reopened
 }
 
 // idleHosts counts the hosts that may be released now, and tells when the next
@@ -253,9 +272,9 @@ func (r *reconciler) consolidateHosts(rec *endpointRecord, v *variant, g group, 
 }
 
 // setCount writes how many instances managed scaling wants, unless the endpoint
-// has changed in the meantime.
-func (r *reconciler) setCount(seen *endpointRecord, g group, count int) error {
-	return r.plane.DB.Update(func(tx *store.Tx) error {
+// has changed in the meantime. It is false when an account's quota is in the way.
+func (r *reconciler) setCount(seen *endpointRecord, g group, count int) (bool, error) {
+	err := r.plane.DB.Update(func(tx *store.Tx) error {
 		rec, err := endpoints.Get(tx, r.scope, r.key.Name)
 		if err != nil || rec.UID != seen.UID || rec.Generation != seen.Generation {
 			return ignoreMissing(err)
@@ -265,6 +284,15 @@ func (r *reconciler) setCount(seen *endpointRecord, g group, count int) error {
 			return nil
 		}
 		d.variant(g.variant).Count = int32(count)
+		if err := r.plane.chargeQuota(tx, sdkcompat.Scope(r.scope), rec); err != nil {
+			return err
+		}
 		return endpoints.Put(tx, r.scope, r.key.Name, rec)
 	})
+	var refused *sdkcompat.Error
+	if errors.As(err, &refused) {
+		r.log.Warn("no further instance", "variant", g.variant, "error", refused)
+		return false, nil
+	}
+	return true, err
 }

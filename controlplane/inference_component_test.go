@@ -197,9 +197,9 @@ func TestCreateInferenceComponentRefusesWhatCannotRun(t *testing.T) {
 			}
 		}
 		_, err = r.CreateInferenceComponent(r.ctx, &sagemaker.CreateInferenceComponentInput{
-			InferenceComponentName: aws.String("early"), EndpointName: aws.String("two"), VariantName: aws.String("v"), Specification: gpus("one", 1), RuntimeConfig: copyCount(1),
+			InferenceComponentName: aws.String("early"), EndpointName: aws.String("plain"), VariantName: aws.String("a"), Specification: gpus("one", 1), RuntimeConfig: copyCount(1),
 		})
-		wantMessage(t, err, "ValidationException", `Endpoint "`+endpoint+`two" must be InService for an inference component to be created on it; it is Creating.`)
+		wantMessage(t, err, "ValidationException", `Endpoint "`+endpoint+`plain" must be InService for an inference component to be created on it; it is Creating.`)
 		_, err = r.CreateInferenceComponent(r.ctx, &sagemaker.CreateInferenceComponentInput{
 			InferenceComponentName: aws.String("a"), EndpointName: aws.String("e"), Specification: adapter("base"),
 		})
