@@ -26,8 +26,9 @@ const (
 	// downloadTimeout is ModelDataDownloadTimeoutInSeconds' upper bound; AWS
 	// publishes no default.
 	downloadTimeout = time.Hour
-	// drainTimeout lets the longest ordinary invocation end.
-	drainTimeout = time.Minute
+	// drainTimeout lets the longest stream end; any other invocation has ended
+	// after a minute, by its own timeout.
+	drainTimeout = 8 * time.Minute
 	// stopGrace lies between SIGTERM and SIGKILL
 	// (docs: your-algorithms-inference-code).
 	stopGrace = 30 * time.Second
