@@ -8,19 +8,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/dataplane/multimodel"
 	"github.com/sagelocal/sagelocal/dataplane/pipeline"
+	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
-// host takes a model's containers over.
-func (v *variant) host(model *modelRecord) error {
+// run takes a model's containers over.
+func (v *variant) run(model *modelRecord) {
 	v.Containers = containersOf(model.PrimaryContainer, model.Containers)
-	for i := range v.Containers {
-		if v.Containers[i].Mode == types.ContainerModeMultiModel {
-			return notBuilt(fmt.Sprintf("multi-model endpoints (model %q)", *model.ModelName))
-		}
-	}
 	v.Direct = model.InferenceExecutionConfig != nil && model.InferenceExecutionConfig.Mode == types.InferenceExecutionModeDirect
-	return nil
 }
 
 // containerName is a container's in AWS's sentences, and its log stream's: a
@@ -43,6 +39,7 @@ func (v *variant) contain(spec *dataplane.Spec) {
 		all[i] = containerOf(&v.Containers[i])
 		all[i].Hostname = v.containerName(i)
 	}
+	spec.VolumeGiB = v.volumeGiB(spec.Shape.InstanceType)
 	if len(all) == 1 {
 		spec.Container = all[0]
 	} else {
@@ -50,16 +47,34 @@ func (v *variant) contain(spec *dataplane.Spec) {
 	}
 }
 
+// defaultVolumeGiB is the volume of an instance type without local storage. AWS
+// publishes no figure; 30 GB is what its answers to VolumeSizeInGB suggest.
+const defaultVolumeGiB = 30
+
+// volumeGiB is the room that an instance has for models' files.
+func (v *variant) volumeGiB(instanceType string) int {
+	if size := v.Config.VolumeSizeInGB; size != nil {
+		return int(*size)
+	}
+	if s, known := sdkcompat.Shape(instanceType); known && s.NVMeGB > 0 {
+		return s.NVMeGB
+	}
+	return defaultVolumeGiB
+}
+
 // show tells the data plane how the variant's containers are invoked.
 func (v *variant) show(shown *dataplane.Variant) {
 	for i := range v.Containers {
+		name := v.containerName(i)
 		if i == 0 {
-			shown.Container = v.containerName(i)
+			shown.Container = name
 		}
-		if !v.Direct {
-			return
+		if v.Containers[i].Mode == types.ContainerModeMultiModel {
+			shown.MultiModel = name
 		}
-		shown.Targets = append(shown.Targets, v.containerName(i))
+		if v.Direct {
+			shown.Targets = append(shown.Targets, name)
+		}
 	}
 }
 
@@ -78,5 +93,9 @@ func (p *Plane) launcher(spec *dataplane.Spec) dataplane.Launcher {
 
 // containerLauncher is the kind of worker that the operator's rules choose.
 func (p *Plane) containerLauncher(c dataplane.Container) dataplane.Launcher {
-	return p.Launcher(c.Image)
+	kind := p.Launcher(c.Image)
+	if c.MultiModel {
+		return multimodel.New(kind, p.ModelData, p.ModelEvents)
+	}
+	return kind
 }

@@ -81,7 +81,7 @@ func (r *rig) pipelined(mode types.InferenceExecutionMode, images ...string) {
 	r.must(err)
 }
 
-func (r *rig) ask(req *dataplane.Request) (string, dataplane.Route, error) {
+func (r *rig) send(req *dataplane.Request) (string, dataplane.Route, error) {
 	ans := new(dataplane.Answer)
 	route, err := r.Fleet.Invoke(context.Background(), endpointKey(home, "e"), req, ans)
 	return string(ans.Body), route, err
@@ -97,11 +97,11 @@ func TestPipelineGoesThroughItsContainersInOrder(t *testing.T) {
 		if len(images) != 3 || *images[1].SpecifiedImage != "two" {
 			t.Errorf("deployed images %+v", images)
 		}
-		body, route, err := r.ask(&dataplane.Request{Body: []byte("x")})
+		body, route, err := r.send(&dataplane.Request{Body: []byte("x")})
 		if err != nil || body != "x+one+two+three" || route.Container != "container-1" {
 			t.Errorf("%q by %q, %v", body, route.Container, err)
 		}
-		if _, _, err := r.ask(&dataplane.Request{TargetContainer: "container-2"}); !errors.Is(err, dataplane.ErrNotDirect) {
+		if _, _, err := r.send(&dataplane.Request{TargetContainer: "container-2"}); !errors.Is(err, dataplane.ErrNotDirect) {
 			t.Errorf("with a target: %v, want ErrNotDirect", err)
 		}
 	})
@@ -113,12 +113,12 @@ func TestDirectModeInvokesTheContainerThatIsAskedFor(t *testing.T) {
 		defer r.stop()
 		r.pipelined(types.InferenceExecutionModeDirect, "first=one", "second=two")
 		r.settle("e", statusInService)
-		body, route, err := r.ask(&dataplane.Request{Body: []byte("x"), TargetContainer: "second"})
+		body, route, err := r.send(&dataplane.Request{Body: []byte("x"), TargetContainer: "second"})
 		if err != nil || body != "x+two" || route.Container != "second" {
 			t.Errorf("%q by %q, %v", body, route.Container, err)
 		}
 		for target, want := range map[string]error{"": dataplane.ErrNoTargetContainer, "third": dataplane.ErrUnknownContainer} {
-			if _, route, err := r.ask(&dataplane.Request{TargetContainer: target}); !errors.Is(err, want) || route.Variant != "a" {
+			if _, route, err := r.send(&dataplane.Request{TargetContainer: target}); !errors.Is(err, want) || route.Variant != "a" {
 				t.Errorf("target %q: %v by %+v, want %v", target, err, route, want)
 			}
 		}
@@ -176,7 +176,7 @@ func TestUpdateEndpointFromOneContainerToSeveralAndBack(t *testing.T) {
 		for _, tc := range []struct{ config, want string }{{"several", "+one+two"}, {"e", "+image"}} {
 			r.update("e", tc.config, nil)
 			r.settle("e", statusInService)
-			if body, _, err := r.ask(&dataplane.Request{}); err != nil || body != tc.want {
+			if body, _, err := r.send(&dataplane.Request{}); err != nil || body != tc.want {
 				t.Errorf("on %s: %q, %v", tc.config, body, err)
 			}
 		}
@@ -193,7 +193,7 @@ func TestPipelineIsDrainedBeforeItStops(t *testing.T) {
 		r.settle("e", statusInService)
 		answers := make(chan string)
 		go func() {
-			body, _, err := r.ask(&dataplane.Request{})
+			body, _, err := r.send(&dataplane.Request{})
 			answers <- fmt.Sprint(body, err)
 		}()
 		synctest.Wait()
@@ -226,7 +226,7 @@ func TestPipelineComesBackAfterARestart(t *testing.T) {
 		r = open()
 		defer r.stop()
 		r.settle("e", statusInService)
-		if body, _, err := r.ask(&dataplane.Request{TargetContainer: "first"}); err != nil || body != "+one" {
+		if body, _, err := r.send(&dataplane.Request{TargetContainer: "first"}); err != nil || body != "+one" {
 			t.Errorf("%q, %v", body, err)
 		}
 	})
@@ -238,7 +238,7 @@ func TestPipelineHasTwoToFifteenContainers(t *testing.T) {
 		defer r.stop()
 		r.pipelined("", slices.Repeat([]string{"i"}, 15)...)
 		r.settle("e", statusInService)
-		if body, _, err := r.ask(&dataplane.Request{}); err != nil || body != strings.Repeat("+i", 15) {
+		if body, _, err := r.send(&dataplane.Request{}); err != nil || body != strings.Repeat("+i", 15) {
 			t.Errorf("%q, %v", body, err)
 		}
 	})

@@ -93,9 +93,7 @@ func newDeployment(tx *store.Tx, scope sdkcompat.Scope, config *endpointConfigRe
 			return d, err
 		}
 		v := variant{Config: pv, Count: 1}
-		if err := v.host(model); err != nil {
-			return d, err
-		}
+		v.run(model)
 		if err := v.override(tx, scope); err != nil {
 			return d, err
 		}

@@ -120,6 +120,8 @@ func containerOf(c *types.ContainerDefinition) dataplane.Container {
 	out := dataplane.Container{
 		Image: aws.ToString(c.Image), Environment: c.Environment,
 		ModelDataURL: aws.ToString(c.ModelDataUrl), Hostname: aws.ToString(c.ContainerHostname),
+		MultiModel:   c.Mode == types.ContainerModeMultiModel,
+		ForgetModels: c.MultiModelConfig != nil && c.MultiModelConfig.ModelCacheSetting == types.ModelCacheSettingDisabled,
 	}
 	if c.ModelDataSource != nil && c.ModelDataSource.S3DataSource != nil {
 		source := sourceOf(c.ModelDataSource.S3DataSource)

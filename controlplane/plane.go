@@ -28,6 +28,9 @@ type Options struct {
 	Launcher func(image string) dataplane.Launcher
 	// ModelData answers whether a ModelDataUrl can be read.
 	ModelData *dataplane.ModelData
+	// ModelEvents takes in what happens to the models of multi-model endpoints;
+	// nil for nobody.
+	ModelEvents dataplane.ModelObserver
 	// Logs keeps what the workers print.
 	Logs *dataplane.Logs
 	// Responses are the scripted answers of the configuration file, by endpoint

@@ -137,9 +137,7 @@ func (v *variant) override(tx *store.Tx, scope sdkcompat.Scope) error {
 			return err
 		}
 		var other variant
-		if err := other.host(model); err != nil {
-			return err
-		}
+		other.run(model)
 		if v.Overrides == nil {
 			v.Overrides = map[string]poolModel{}
 		}

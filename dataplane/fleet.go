@@ -53,6 +53,9 @@ type Variant struct {
 	Weight     float64
 	Pool       *Pool
 	Container  string // its first container's name in error sentences
+	// MultiModel is the name of the container that holds several models; empty when
+	// none does.
+	MultiModel string
 	// Targets are the names of containers that are invoked directly; none when a
 	// request goes through all.
 	Targets   []string

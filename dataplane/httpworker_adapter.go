@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"time"
 )
 
 // AdapterHost is a worker that is told of the adapters of its inference
@@ -39,13 +38,8 @@ func (w *HTTPWorker) UnloadAdapter(ctx context.Context, name string) error {
 // call is an exchange beside the invocations. A path that the container does not
 // have is not an error.
 func (w *HTTPWorker) call(ctx context.Context, method, path string, req *Request) error {
-	head, err := newRequestHead(method, path, w.cfg.Host, w.cfg.Header)
-	if err != nil {
-		return err
-	}
-	deadline, _ := ctx.Deadline()
 	var ans Answer
-	if err := w.exchange(ctx, time.Now(), deadline, &head, req, &ans); err != nil {
+	if err := w.Call(ctx, method, path, nil, req, &ans); err != nil {
 		return err
 	}
 	switch {

@@ -48,7 +48,8 @@ type Instance struct {
 	state        atomic.Int32
 	invocations  atomic.Int64
 	errors       atomic.Int64
-	worker       Worker // set once, before the state becomes InService
+	worker       Worker    // set once, before the state becomes InService
+	models       ModelHost // the worker, if it is one
 	started      time.Time
 
 	// Guarded by the pool's lock.
@@ -69,6 +70,7 @@ func NewInstance(pool *Pool, id, instanceType string, slot int, now time.Time) *
 // Serve puts a healthy worker behind the instance and lets it take requests.
 func (in *Instance) Serve(w Worker, now time.Time) {
 	in.worker, in.started = w, now
+	in.models, _ = w.(ModelHost)
 	in.state.Store(int32(InService))
 	in.pool.join(in)
 }
@@ -129,6 +131,8 @@ type InstanceStatus struct {
 	Errors       int64      `json:"errors"`
 	Created      time.Time  `json:"created"`
 	Started      *time.Time `json:"started,omitempty"`
+	// Models is what an instance of a multi-model endpoint holds.
+	Models *ModelStatus `json:"models,omitempty"`
 }
 
 // Status is a reading of the instance's accounts.
@@ -143,6 +147,10 @@ func (in *Instance) Status() InstanceStatus {
 		s.Kind, s.Address = w.Kind(), w.Address()
 		started := in.started
 		s.Started = &started
+		if in.models != nil {
+			models := in.models.Models()
+			s.Models = &models
+		}
 	}
 	return s
 }

@@ -61,8 +61,8 @@ func (e *Endpoint) invoke(ctx context.Context, s *Snapshot, req *Request, ans *A
 		return Route{}, ErrNoEndpoint
 	}
 	if s.HostsComponents {
-		if req.TargetContainer != "" {
-			return Route{}, ErrNotDirect
+		if err := refuseTargets(req); err != nil {
+			return Route{}, err
 		}
 		return e.invokeComponent(ctx, s, req, ans)
 	}

@@ -50,6 +50,8 @@ type Pool struct {
 	members []*Instance // by index in load
 	homes   Affinity    // of members; for PREFIX_AWARE
 	stale   bool        // members changed since homes was built
+
+	models modelHolders // of members; for requests with TargetModel
 }
 
 // NewPool makes an empty pool. The seed makes its random choices repeatable.
@@ -81,17 +83,24 @@ func (p *Pool) Len() int {
 // Invoke picks an instance, counts the request as outstanding, passes it on, and
 // takes it off the count again however the invocation ends.
 func (p *Pool) Invoke(ctx context.Context, req *Request, ans *Answer) (*Instance, error) {
+	if req.TargetModel != "" {
+		return p.invokeModel(ctx, req, ans)
+	}
 	in, err := p.acquire(p.affinity(req))
 	if err != nil {
 		return nil, err
 	}
 	defer p.release(in)
+	return in, in.invoke(ctx, req, ans)
+}
+
+func (in *Instance) invoke(ctx context.Context, req *Request, ans *Answer) error {
 	in.invocations.Add(1)
-	err = in.answer(ctx, req, ans)
+	err := in.answer(ctx, req, ans)
 	if err != nil || ans.StatusCode >= 400 {
 		in.errors.Add(1)
 	}
-	return in, err
+	return err
 }
 
 func (p *Pool) affinity(req *Request) uint64 {

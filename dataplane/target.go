@@ -20,15 +20,42 @@ var (
 // admit holds what a request asks for against what the variant is, and names the
 // container that it is for.
 func (v *Variant) admit(req *Request) (container string, err error) {
-	switch {
-	case len(v.Targets) == 0 && req.TargetContainer == "":
-		return v.Container, nil
-	case len(v.Targets) == 0:
-		return v.Container, ErrNotDirect
-	case req.TargetContainer == "":
-		return v.Container, ErrNoTargetContainer
-	case !slices.Contains(v.Targets, req.TargetContainer):
-		return v.Container, ErrUnknownContainer
+	container = v.Container
+	if len(v.Targets) == 0 && v.MultiModel == "" {
+		return container, refuseTargets(req)
 	}
-	return req.TargetContainer, nil
+	multiModel := v.MultiModel != ""
+	switch {
+	case len(v.Targets) == 0:
+		if req.TargetContainer != "" {
+			return container, ErrNotDirect
+		}
+	case req.TargetContainer == "":
+		return container, ErrNoTargetContainer
+	default:
+		i := slices.Index(v.Targets, req.TargetContainer)
+		if i < 0 {
+			return container, ErrUnknownContainer
+		}
+		container = v.Targets[i] // the request's own is a view of the connection
+		multiModel = v.MultiModel == container
+	}
+	switch {
+	case multiModel && req.TargetModel == "":
+		return container, ErrNoTargetModel
+	case !multiModel && req.TargetModel != "":
+		return container, ErrNotMultiModel
+	}
+	return container, nil
+}
+
+// refuseTargets is for what has one container with one model.
+func refuseTargets(req *Request) error {
+	switch {
+	case req.TargetModel != "":
+		return ErrNotMultiModel
+	case req.TargetContainer != "":
+		return ErrNotDirect
+	}
+	return nil
 }

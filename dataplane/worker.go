@@ -87,6 +87,7 @@ type Spec struct {
 	Containers []Container
 	Direct     bool
 	Shape      Shape // what the instance type offers; every kind honours it
+	VolumeGiB  int   // room for models on disk; 0 means no limit
 
 	// InferenceComponent is the component that the worker is a copy of, and Host
 	// the id of the instance that it is on; both are empty for an instance of a
@@ -113,6 +114,11 @@ type Container struct {
 	ModelDataURL               string       // a tar.gz
 	ModelDataSource            *ModelSource // in the place of ModelDataURL
 	AdditionalModelDataSources []ModelChannel
+	// MultiModel is Mode MultiModel: ModelDataURL is a prefix, and models below it
+	// are loaded when a request asks for them. ForgetModels unloads each after use
+	// (ModelCacheSetting Disabled).
+	MultiModel   bool
+	ForgetModels bool
 	// Hostname is ContainerHostname, or container-1, container-2 and so on for
 	// several without one (docs: inference-pipelines).
 	Hostname string
@@ -141,6 +147,7 @@ type Request struct {
 	TargetVariant    string
 	// TargetContainer is TargetContainerHostname.
 	TargetContainer string
+	TargetModel     string
 	// InferenceComponentName is the component that the caller asks for, and
 	// Adapter, which Fleet.Invoke sets, the name that the copies know it by when
 	// it is an adapter.

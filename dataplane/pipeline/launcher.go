@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -55,6 +54,11 @@ func (l *launcher) Launch(ctx context.Context, spec dataplane.Spec) (dataplane.W
 	for i := range w.stages {
 		go w.watch(&w.stages[i])
 	}
+	for i := range w.stages {
+		if models, ok := w.stages[i].worker.(dataplane.ModelHost); ok && w.stages[i].multiModel {
+			return &modelWorker{w, models}, nil
+		}
+	}
 	return w, nil
 }
 
@@ -64,14 +68,11 @@ func (l *launcher) start(ctx context.Context, spec *dataplane.Spec, i int, s *st
 	own.Container, own.Containers = spec.Containers[i], nil
 	own.Dir = filepath.Join(spec.Dir, fmt.Sprintf("container-%d", i+1))
 	own.Seed = spec.Seed + uint64(i)
-	if err := os.MkdirAll(own.Dir, 0o700); err != nil {
-		return fmt.Errorf("container directory: %w", err)
-	}
 	log, err := l.cfg.OpenLog(spec, own.Container.Hostname)
 	if err != nil {
 		return fmt.Errorf("container log: %w", err)
 	}
-	s.name, s.log, own.Log = own.Container.Hostname, log, log
+	s.name, s.multiModel, s.log, own.Log = own.Container.Hostname, own.Container.MultiModel, log, log
 	worker, err := l.cfg.Launcher(own.Container).Launch(ctx, own)
 	if err != nil {
 		return err // a nil pointer must not become a worker

@@ -29,9 +29,17 @@ type worker struct {
 
 // stage is one container. Its worker is nil while it has not started.
 type stage struct {
-	name   string
-	log    io.Closer
-	worker dataplane.Worker
+	name       string
+	multiModel bool
+	log        io.Closer
+	worker     dataplane.Worker
+}
+
+// modelWorker is a worker one of whose containers, of which AWS allows one, holds
+// several models.
+type modelWorker struct {
+	*worker
+	dataplane.ModelHost
 }
 
 func (s *stage) stop(ctx context.Context, grace time.Duration) (err error) {
@@ -95,6 +103,9 @@ func (w *worker) sequence(ctx context.Context, req *dataplane.Request, ans *data
 		s, out := &w.stages[i], ans
 		if step.Accept = req.Accept; i < len(w.stages)-1 {
 			step.Accept, out = "", &held[i%2]
+		}
+		if step.TargetModel = ""; s.multiModel {
+			step.TargetModel = req.TargetModel
 		}
 		if err := w.step(ctx, s, req.Timeout, began, &step, out); err != nil {
 			ans.Container = s.name

@@ -65,6 +65,9 @@ func (l *launcher) order(spec *dataplane.Spec, ports *ports, modelDir string) or
 	if len(spec.Container.AdditionalModelDataSources) > 0 {
 		env["SAGELOCAL_ADDITIONAL_MODEL_DATA_DIR"] = filepath.Join(filepath.Dir(modelDir), channelsDir)
 	}
+	if spec.Container.MultiModel { // docs: build-multi-model-build-container
+		env["SAGEMAKER_MULTI_MODEL"] = "true"
+	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		o.Env = append(o.Env, name+"="+env[name])
 	}

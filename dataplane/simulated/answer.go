@@ -21,6 +21,7 @@ type templateData struct {
 	Endpoint   string // in lower case
 	N          uint64 // which of the instance's requests this is, from 1
 
+	TargetModel        string // that the request is for, if any
 	InferenceComponent string // that the worker is a copy of, if any
 	Adapter            string // that the request is for, if any
 }
@@ -104,7 +105,7 @@ func (w *worker) render(ctx context.Context, n uint64, req *dataplane.Request, a
 	err := execute(w.template, &out, &templateData{
 		Body: string(req.Body), InstanceID: w.spec.InstanceID,
 		Variant: w.spec.Variant, Endpoint: w.spec.Key.Name, N: n,
-		InferenceComponent: w.spec.InferenceComponent, Adapter: req.Adapter,
+		TargetModel: req.TargetModel, InferenceComponent: w.spec.InferenceComponent, Adapter: req.Adapter,
 	})
 	ans.Body = out.text
 	switch {

@@ -40,11 +40,24 @@ type Config struct {
 
 	Answer Answer `yaml:"answer"`
 
+	// Models is what models cost in a container of Mode MultiModel.
+	Models Models `yaml:"models"`
+
 	// MeasuredOn is the instance type that Concurrency, Contention and Latency
 	// were measured on; empty means ml.m5.large. On another type capacity goes by
 	// vCPUs, or by accelerator memory, and speed by the kind of accelerator: twice
 	// the capacity is twice the Concurrency at half the Contention.
 	MeasuredOn string `yaml:"measured_on"`
+}
+
+// Models says what each model of a multi-model container costs.
+type Models struct {
+	// MemoryMiB is the memory of a loaded model, 0 to 10,000,000: as many are
+	// loaded at once as the instance type has room for, and no more than one needs.
+	// 0 means that memory never ends.
+	MemoryMiB int `yaml:"memory_mib"`
+	// Load is how long it takes to load a model.
+	Load time.Duration `yaml:"load"`
 }
 
 // Answer is what the worker says: the request's body and content type unless
@@ -64,7 +77,8 @@ type Fixed struct {
 
 // Template is an answer made from the request by a text/template over .Body (the
 // text), .JSON (decoded, or nil), .InstanceID, .Variant, .Endpoint, .N (the
-// request's number on this instance, from 1), .InferenceComponent and .Adapter.
+// request's number on this instance, from 1), .TargetModel,
+// .InferenceComponent and .Adapter.
 // Beyond the predefined functions it
 // has json, as in {{json .JSON.inputs}}.
 type Template struct {
@@ -78,6 +92,7 @@ const (
 	defaultQueue       = 100
 	maxQueue           = 10_000
 	maxConcurrency     = 1_000_000
+	maxModelMiB        = 10_000_000
 	// maxHeaderValue bounds ContentType and CustomAttributes
 	// (InvokeEndpoint: Header, at most 1024 characters).
 	maxHeaderValue = 1024
@@ -108,6 +123,9 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("startup %v is negative", c.Startup)
 	case !(c.FailureRate >= 0 && c.FailureRate <= 1):
 		return fmt.Errorf("failure_rate %v is not within 0 to 1", c.FailureRate)
+	}
+	if c.Models.MemoryMiB < 0 || c.Models.MemoryMiB > maxModelMiB || c.Models.Load < 0 {
+		return fmt.Errorf("models: memory_mib %d is not within 0 to %d, or load %v is negative", c.Models.MemoryMiB, maxModelMiB, c.Models.Load)
 	}
 	if err := c.Latency.validate(); err != nil {
 		return fmt.Errorf("latency: %w", err)

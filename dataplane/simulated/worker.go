@@ -23,6 +23,7 @@ type worker struct {
 	epoch    time.Time
 
 	requests atomic.Uint64
+	models   modelTable
 
 	done     chan struct{}
 	stopOnce sync.Once

@@ -39,6 +39,10 @@ func New(cfg Config, timeScale float64) dataplane.Launcher {
 // Launch waits until the next server in turn is healthy; see dataplane.Launcher.
 // Model data, Environment and shape are the server's own affair.
 func (l *launcher) Launch(ctx context.Context, spec dataplane.Spec) (dataplane.Worker, error) {
+	if spec.Container.MultiModel {
+		// Instances share the server, and what one loads another would unload.
+		return nil, fmt.Errorf("%w: an upstream server holds the models that it holds; use a container of Mode SingleModel", dataplane.ErrCannotStart)
+	}
 	urls := l.cfg.all()
 	if len(urls) == 0 {
 		return nil, fmt.Errorf("%w: no URL is configured", dataplane.ErrCannotStart)

@@ -65,6 +65,16 @@ func TestStopLeavesTheServerRunning(t *testing.T) {
 	launchertest.Do(t, launchertest.Launch(t, New(Config{URL: s.URL}, 1), launchertest.Spec(t)), &dataplane.Request{})
 }
 
+// Instances share the server; what one of them loads another would unload.
+func TestMultiModelContainersAreRefused(t *testing.T) {
+	spec := launchertest.Spec(t)
+	spec.Container.MultiModel = true
+	w, err := New(Config{URL: "http://127.0.0.1:1"}, 1).Launch(t.Context(), spec)
+	if w != nil || !errors.Is(err, dataplane.ErrCannotStart) || !strings.Contains(err.Error(), "SingleModel") {
+		t.Errorf("Launch = %v, %v; want ErrCannotStart", w, err)
+	}
+}
+
 func TestURLsAreUsedInTurn(t *testing.T) {
 	var urls, want, got []string
 	for range 3 {
