@@ -61,10 +61,11 @@ type Models struct {
 }
 
 // Answer is what the worker says: the request's body and content type unless
-// Fixed or Template is set. In YAML, "echo" stands for neither.
+// one of the others is set. In YAML, "echo" stands for none.
 type Answer struct {
 	Fixed    *Fixed    `yaml:"fixed"`
 	Template *Template `yaml:"template"`
+	Tokens   *Tokens   `yaml:"tokens"`
 }
 
 // Fixed is the same answer to every request.
@@ -139,8 +140,13 @@ func (c *Config) Validate() error {
 // compile checks the answer and parses its template; nil without one.
 func (a *Answer) compile() (*template.Template, error) {
 	switch {
-	case a.Fixed != nil && a.Template != nil:
-		return nil, errors.New("fixed and template exclude each other")
+	case a.Tokens != nil && (a.Fixed != nil || a.Template != nil), a.Fixed != nil && a.Template != nil:
+		return nil, errors.New("fixed, template and tokens exclude each other")
+	case a.Tokens != nil:
+		if err := a.Tokens.validate(); err != nil {
+			return nil, fmt.Errorf("tokens: %w", err)
+		}
+		return nil, nil
 	case a.Fixed != nil:
 		return nil, a.Fixed.validate()
 	case a.Template == nil:

@@ -108,7 +108,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		{Config{Latency: Latency{Mean: 25 * time.Hour}}, "latency: mean 25h"},
 		{Config{Latency: Latency{Distribution: Lognormal, Sigma: -1}}, "latency: sigma -1"},
 		{Config{Latency: Latency{Distribution: Exponential, Sigma: 1}}, "latency: sigma belongs to distribution lognormal"},
-		{Config{Answer: Answer{Fixed: &Fixed{}, Template: &Template{}}}, "answer: fixed and template exclude each other"},
+		{Config{Answer: Answer{Fixed: &Fixed{}, Template: &Template{}}}, "answer: fixed, template and tokens exclude each other"},
 		{Config{Answer: Answer{Template: &Template{Text: "{{.Body"}}}, "answer: template: "},
 		{Config{Answer: Answer{Template: &Template{ContentType: "a\nb"}}}, "answer: template: content_type is not printable ASCII"},
 		{answer(Fixed{Status: 101}), "answer: fixed: status 101"},

@@ -103,7 +103,7 @@ func (l *launcher) worker(spec dataplane.Spec) *worker {
 	scale := scaleOf(spec.Shape, l.measured)
 	return &worker{
 		cfg: l.cfg, template: l.template, spec: spec, speed: scale.speed,
-		instant: l.cfg.Latency.Mean == 0,
+		instant: l.cfg.Latency.Mean == 0 && (l.cfg.Answer.Tokens == nil || l.cfg.Answer.Tokens.PerSecond == 0),
 		epoch:   time.Now(),
 		done:    make(chan struct{}),
 		station: station{

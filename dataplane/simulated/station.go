@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,6 +41,13 @@ type job struct {
 	done  chan struct{} // one token when the job ended or broke
 	timer *time.Timer   // of the request's timeout, reused
 	fails bool          // its answer is status 500
+
+	// Of a job that makes tokens: how many will follow the next one, the work of
+	// each, how many there are, and a token of the channel when there are more.
+	left  int
+	pause func() float64
+	made  atomic.Int32
+	more  chan struct{}
 }
 
 type phase uint8
@@ -94,6 +102,10 @@ func (s *station) advance(now time.Duration) {
 			break
 		}
 		s.now, s.attained = at, s.running[0].mark
+		if j := s.running[0]; j.left > 0 {
+			s.token(j)
+			continue
+		}
 		s.end(heap.Pop(&s.running).(*job), ended)
 		s.admit()
 	}
@@ -103,6 +115,18 @@ func (s *station) advance(now time.Duration) {
 		s.attained += float64(now-s.now) / s.slowdown()
 	}
 	s.now = now
+}
+
+// token notes that a running job has made one and goes on to the next.
+func (s *station) token(j *job) {
+	j.left--
+	j.mark += j.pause()
+	heap.Fix(&s.running, j.index)
+	j.made.Add(1)
+	select {
+	case j.more <- struct{}{}:
+	default: // it has not looked yet
+	}
 }
 
 // next is when the next running job ends if nothing else happens; there must be

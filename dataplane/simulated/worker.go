@@ -48,36 +48,63 @@ const (
 // Invoke answers one request; see dataplane.Worker. When requests take no time
 // and none fails it neither allocates nor takes the worker's lock.
 func (w *worker) Invoke(ctx context.Context, req *dataplane.Request, ans *dataplane.Answer) error {
+	n, err := w.begin(ctx)
+	if err != nil {
+		return err
+	}
+	return w.respond(ctx, n, w.speech(n, req), req, ans)
+}
+
+// begin gives a request its number.
+func (w *worker) begin(ctx context.Context) (uint64, error) {
 	if err := ctx.Err(); err != nil {
-		return w.errorf(err)
+		return 0, w.errorf(err)
 	}
 	if w.ended() {
-		return w.errorf(dataplane.ErrBroken)
+		return 0, w.errorf(dataplane.ErrBroken)
 	}
 	n := w.requests.Add(1)
 	if n == 1 {
 		// Not before: a log is a file, and most of a thousand workers need none.
 		w.logf("runs on %s", w.description())
 	}
+	return n, nil
+}
+
+// respond answers as a whole, by the speech if there is one.
+func (w *worker) respond(ctx context.Context, n uint64, said *speech, req *dataplane.Request, ans *dataplane.Answer) error {
 	if !w.instant || w.cfg.FailureRate > 0 {
-		v, err := w.serve(ctx, req.Timeout)
-		switch {
-		case err != nil:
+		v, err := w.serve(ctx, req.Timeout, said)
+		if err != nil {
 			return w.errorf(err)
-		case v == failed:
-			explain(ans, http.StatusInternalServerError, "simulated failure")
-			return nil
-		case v == refused:
-			explain(ans, http.StatusServiceUnavailable, "the request queue is full")
+		}
+		if v != answered {
+			v.explain(ans)
 			return nil
 		}
 	}
-	return w.answer(ctx, n, req, ans)
+	switch {
+	case said == nil:
+		return w.answer(ctx, n, req, ans)
+	case said.breakAt >= 0:
+		return w.errorf(dataplane.ErrBroken)
+	}
+	said.whole(ans)
+	return nil
+}
+
+// explain is the answer to a request that was not served.
+func (v verdict) explain(ans *dataplane.Answer) {
+	if v == refused {
+		explain(ans, http.StatusServiceUnavailable, "the request queue is full")
+		return
+	}
+	explain(ans, http.StatusInternalServerError, "simulated failure")
 }
 
 // serve holds the caller for as long as its request queues and runs.
-func (w *worker) serve(ctx context.Context, timeout time.Duration) (verdict, error) {
-	j, v, err := w.arrive(timeout)
+func (w *worker) serve(ctx context.Context, timeout time.Duration, said *speech) (verdict, error) {
+	j, v, err := w.arrive(timeout, said)
 	if j == nil {
 		return v, err
 	}
@@ -98,7 +125,7 @@ func (w *worker) serve(ctx context.Context, timeout time.Duration) (verdict, err
 // arrive draws what will become of the request and lets it into the station. The
 // job is nil when the verdict is known at once. Every arrival draws, also the
 // refused, so that the nth request of a seed is the same whatever the load.
-func (w *worker) arrive(timeout time.Duration) (*job, verdict, error) {
+func (w *worker) arrive(timeout time.Duration, said *speech) (*job, verdict, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ended() {
@@ -114,6 +141,9 @@ func (w *worker) arrive(timeout time.Duration) (*job, verdict, error) {
 	}
 	j := w.newJob(timeout)
 	j.work, j.fails = work, fails
+	if said != nil && !fails {
+		w.tokensOf(j, said)
+	}
 	if !w.station.arrive(time.Since(w.epoch), j) {
 		w.recycle(j)
 		return nil, refused, nil
@@ -173,7 +203,7 @@ func (w *worker) newJob(timeout time.Duration) *job {
 	if last := len(w.free) - 1; last >= 0 {
 		j, w.free = w.free[last], w.free[:last]
 	} else {
-		j = &job{done: make(chan struct{}, 1)}
+		j = &job{done: make(chan struct{}, 1), more: make(chan struct{}, 1)}
 	}
 	if timeout > 0 {
 		if j.timer == nil {
@@ -189,6 +219,12 @@ func (w *worker) newJob(timeout time.Duration) *job {
 func (w *worker) recycle(j *job) {
 	if j.timer != nil {
 		j.timer.Stop()
+	}
+	j.left, j.pause = 0, nil
+	j.made.Store(0)
+	select {
+	case <-j.more:
+	default:
 	}
 	w.free = append(w.free, j)
 }
