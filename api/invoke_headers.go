@@ -85,6 +85,8 @@ func (h *invokeHeaders) fill(req *dataplane.Request, operation string, body []by
 		InferenceID:      h.get("X-Amzn-Sagemaker-Inference-Id"),
 		PrefixAwareID:    h.get("X-Amzn-Sagemaker-Prefix-Aware-Id"),
 		TargetVariant:    h.get("X-Amzn-Sagemaker-Target-Variant"),
+		TargetContainer:  h.get("X-Amzn-Sagemaker-Target-Container-Hostname"),
+		TargetModel:      h.get("X-Amzn-Sagemaker-Target-Model"),
 		Body:             body,
 		Timeout:          timeout,
 
@@ -100,8 +102,6 @@ var unusableHeaders = [...]struct {
 	message *sdkcompat.Message
 	what    string
 }{
-	{"X-Amzn-Sagemaker-Target-Model", sdkcompat.NotMultiModel, ""},
-	{"X-Amzn-Sagemaker-Target-Container-Hostname", sdkcompat.NotMultiContainer, ""},
 	{"X-Amzn-Sagemaker-Session-Id", sdkcompat.NotImplemented, "stateful sessions"},
 	{"X-Amzn-Sagemaker-Enable-Explanations", sdkcompat.NotImplemented, "EnableExplanations"},
 }

@@ -71,7 +71,7 @@ func (r *runtime) chat(ctx *fasthttp.RequestCtx, name, component []byte) error {
 	setRoute(&ctx.Response.Header, &l.route)
 	if !l.accepted() || l.err != nil && l.empty() {
 		ans := dataplane.Answer{StatusCode: l.head.StatusCode, Body: l.refused}
-		return invokeError(&l.req, &ans, l.err, scope, text(name), l.route)
+		return invokeError(ctx, &l.req, &ans, l.err, scope, text(name), l.route)
 	}
 	ctx.SetStatusCode(l.head.StatusCode)
 	if ct := l.head.ContentType; ct != "" {

@@ -121,7 +121,7 @@ func (r *runtime) invoke(ctx *fasthttp.RequestCtx, name []byte) error {
 	done()
 	if err != nil || state.ans.StatusCode/100 != 2 {
 		setRoute(&ctx.Response.Header, &route)
-		return invokeError(&state.req, &state.ans, err, scope, text(name), route)
+		return invokeError(ctx, &state.req, &state.ans, err, scope, text(name), route)
 	}
 	setRoute(&ctx.Response.Header, &route)
 	if ct := state.ans.ContentType; ct != "" {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 // invokeError is AWS's answer to an invocation that did not succeed.
-func invokeError(req *dataplane.Request, ans *dataplane.Answer, err error, scope sdkcompat.Scope, endpoint string, route dataplane.Route) error {
+func invokeError(ctx *fasthttp.RequestCtx, req *dataplane.Request, ans *dataplane.Answer, err error, scope sdkcompat.Scope, endpoint string, route dataplane.Route) error {
 	// Status 0: the container gave none (seen on AWS for answers after 60 s).
 	noAnswer := func(said string) error { return modelError(0, said, scope, endpoint, route.Container) }
 	switch {
@@ -46,6 +48,9 @@ func invokeError(req *dataplane.Request, ans *dataplane.Answer, err error, scope
 	case errors.Is(err, context.Canceled):
 		// Nobody reads this any more, unless the daemon itself stops.
 		return sdkcompat.RequestCanceled.Error()
+	}
+	if e := targetError(req, err, endpoint, string(ctx.Response.Header.Peek(requestIDHeader))); e != nil {
+		return e
 	}
 	return err
 }

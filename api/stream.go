@@ -40,7 +40,7 @@ func (r *runtime) stream(ctx *fasthttp.RequestCtx, name []byte) error {
 	setRoute(&ctx.Response.Header, &l.route)
 	if !l.accepted() || l.err != nil && l.empty() {
 		ans := dataplane.Answer{StatusCode: l.head.StatusCode, Body: l.refused}
-		return invokeError(&l.req, &ans, l.err, scope, text(name), l.route)
+		return invokeError(ctx, &l.req, &ans, l.err, scope, text(name), l.route)
 	}
 	head := &ctx.Response.Header
 	head.SetContentType("application/vnd.amazon.eventstream")

@@ -20,6 +20,17 @@ var (
 	ErrModelNotReady = errors.New("model is not ready")
 )
 
+// ModelFetchError says which archive could not be fetched when a request asked
+// for its model. It wraps ErrModelData.
+type ModelFetchError struct {
+	URL string
+	Err error
+}
+
+func (e *ModelFetchError) Error() string { return e.Err.Error() }
+
+func (e *ModelFetchError) Unwrap() error { return e.Err }
+
 // ModelServer is a worker whose container loads and unloads models when it is
 // told to (docs: mms-container-apis).
 type ModelServer interface {

@@ -96,10 +96,7 @@ var (
 		"amazon-sagemaker-examples#293, #559, #1477")
 	TargetVariantUnknown = message(runtimeValidation, Chosen, "TargetVariant names no production variant of endpoint {endpoint}.", "")
 	NoWeight             = message(runtimeValidation, Chosen, "No production variant of endpoint {endpoint} has a weight above zero.", "")
-	NotMultiModel        = message(runtimeValidation, Seen, "Endpoint {endpoint} is not a multi-model endpoint and does not support target model header.",
-		"amazon-sagemaker-examples#1026, #1216")
-	NotMultiContainer = message(runtimeValidation, Chosen, "Endpoint {endpoint} is not a multi-container endpoint in direct mode and does not support target container hostname header.", "")
-	NoComponents      = message(runtimeValidation, Seen, "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference components. "+
+	NoComponents         = message(runtimeValidation, Seen, "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference components. "+
 		"Please remove the Inference Component Name header and try again.", "litellm's fixtures")
 	NotImplemented = message(runtimeValidation, Chosen, "sagelocal does not implement {what} yet; docs/fidelity.md lists what it does.", "")
 

@@ -15,6 +15,10 @@ import (
 	"github.com/sagelocal/sagelocal/dataplane"
 )
 
+// loadTimeout is how long a model may take to be fetched and loaded, whether or
+// not somebody waits for it (docs: invoke-multi-model-endpoint).
+const loadTimeout = 360 * time.Second
+
 // startLoad begins to load a model that is absent; the lock is held.
 func (h *host) startLoad(m *model) *step {
 	s := &step{done: make(chan struct{})}
@@ -24,9 +28,11 @@ func (h *host) startLoad(m *model) *step {
 		return s
 	}
 	h.work.Go(func() {
-		err := h.fetch(m)
+		ctx, cancel := context.WithTimeout(h.ctx, loadTimeout)
+		defer cancel()
+		err := h.fetch(ctx, m)
 		if err == nil {
-			err = h.load(m)
+			err = h.load(ctx, m)
 		}
 		if err != nil {
 			fmt.Fprintf(h.log(), "sagelocal: model %s (%s) was not loaded: %v\n", m.id, m.target, err)
@@ -64,24 +70,25 @@ func (h *host) endLoad(m *model, err error) {
 }
 
 // fetch puts a model's files on disk, unless they are there.
-func (h *host) fetch(m *model) error {
+func (h *host) fetch(ctx context.Context, m *model) error {
 	if m.onDisk { // set by loads only, of which there is one at a time
 		return nil
 	}
 	archive := dataplane.ModelSource{URL: m.url, Gzip: true}
 	if !h.ReadsModels() {
-		if err := h.source.Check(h.ctx, archive); !errors.Is(err, dataplane.ErrNoBucket) {
-			return err
+		if err := h.source.Check(ctx, archive); err != nil && !errors.Is(err, dataplane.ErrNoBucket) {
+			return &dataplane.ModelFetchError{URL: m.url, Err: err}
 		}
 		return nil // a simulated model needs no bucket
 	}
-	ctx, began := h.ctx, time.Now()
+	began := time.Now()
+	download := ctx
 	if limit := h.spec.DownloadTimeout; limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
+		download, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	err := h.source.Download(ctx, archive, m.dir)
+	err := h.source.Download(download, archive, m.dir)
 	if err == nil {
 		h.observe(m, dataplane.ModelEvent{Metric: dataplane.ModelDownloadingTime, Took: time.Since(began)})
 	}
@@ -90,10 +97,15 @@ func (h *host) fetch(m *model) error {
 	m.onDisk, m.size = true, size
 	h.disk.used += size
 	h.mu.Unlock()
-	if err = errors.Join(err, sizeErr); err != nil {
-		return err
+	switch {
+	case ctx.Err() != nil:
+		return h.explain(ctx, err)
+	case err != nil:
+		return &dataplane.ModelFetchError{URL: m.url, Err: err}
+	case sizeErr != nil:
+		return sizeErr
 	}
-	return h.clearDisk(m)
+	return h.clearDisk(ctx, m)
 }
 
 // sizeOf a directory that may not exist.
@@ -138,7 +150,7 @@ func (h *host) removeFiles(m *model) {
 // clearDisk removes the files of idle models until the disk holds what is on it:
 // first of those that are not loaded, then of loaded ones, the longest unused
 // ones first.
-func (h *host) clearDisk(m *model) error {
+func (h *host) clearDisk(ctx context.Context, m *model) error {
 	for {
 		h.mu.Lock()
 		if !h.disk.exceeded() {
@@ -147,7 +159,7 @@ func (h *host) clearDisk(m *model) error {
 		}
 		if m.size > h.disk.limit {
 			h.mu.Unlock()
-			return fmt.Errorf("%w: %s: its files are larger than the instance's volume of %d bytes", dataplane.ErrModelData, m.url, h.disk.limit)
+			return &dataplane.ModelFetchError{URL: m.url, Err: fmt.Errorf("%w: its files are larger than the instance's volume of %d bytes", dataplane.ErrModelData, h.disk.limit)}
 		}
 		if old := h.unusedOnDisk(); old != nil {
 			h.removeFiles(old)
@@ -157,13 +169,13 @@ func (h *host) clearDisk(m *model) error {
 		}
 		changed := h.changed
 		h.mu.Unlock()
-		if h.evict(h.ctx) {
+		if h.evict(ctx) {
 			continue
 		}
 		select {
 		case <-changed:
-		case <-h.ctx.Done():
-			return fmt.Errorf("waiting for room on disk: %w", dataplane.ErrBroken)
+		case <-ctx.Done():
+			return h.explain(ctx, ctx.Err())
 		}
 	}
 }
@@ -183,7 +195,7 @@ func (h *host) unusedOnDisk() (oldest *model) {
 // the memory that the files suggest is used up, and when the container says that
 // it has none (507). With nothing left to unload the load waits until something
 // is.
-func (h *host) load(m *model) (err error) {
+func (h *host) load(ctx context.Context, m *model) (err error) {
 	h.mu.Lock()
 	h.memory.used += m.size
 	h.mu.Unlock()
@@ -194,7 +206,7 @@ func (h *host) load(m *model) (err error) {
 			h.mu.Unlock()
 		}
 	}()
-	for h.crowded() && h.evict(h.ctx) {
+	for h.crowded() && h.evict(ctx) {
 	}
 	body, err := json.Marshal(map[string]string{"model_name": m.id, "url": m.dir})
 	if err != nil {
@@ -206,10 +218,10 @@ func (h *host) load(m *model) (err error) {
 		changed := h.changed // a change after the answer counts too
 		h.mu.Unlock()
 		r := new(refusal)
-		req := &dataplane.Request{ContentType: "application/json", Body: body, Timeout: h.spec.StartupTimeout}
+		req := &dataplane.Request{ContentType: "application/json", Body: body}
 		header := map[string]string{"X-Amzn-SageMaker-Target-Model": m.target}
-		if err := h.Call(h.ctx, http.MethodPost, "/models", header, req, &r.answer); err != nil {
-			return h.explain(err)
+		if err := h.Call(ctx, http.MethodPost, "/models", header, req, &r.answer); err != nil {
+			return h.explain(ctx, err)
 		}
 		switch status := r.answer.StatusCode; {
 		case status/100 == 2, status == http.StatusConflict: // loaded already
@@ -218,7 +230,7 @@ func (h *host) load(m *model) (err error) {
 		case status != http.StatusInsufficientStorage:
 			return r
 		}
-		if h.evict(h.ctx) {
+		if h.evict(ctx) {
 			continue
 		}
 		if h.starve(m, changed) {
@@ -226,16 +238,20 @@ func (h *host) load(m *model) (err error) {
 		}
 		select {
 		case <-changed:
-		case <-h.ctx.Done():
-			return h.explain(h.ctx.Err())
+		case <-ctx.Done():
+			return h.explain(ctx, ctx.Err())
 		}
 	}
 }
 
-// explain makes the end of a load that was given up one of the worker.
-func (h *host) explain(err error) error {
-	if h.ctx.Err() != nil {
+// explain tells a load that took too long, and the end of the worker, from other
+// failures.
+func (h *host) explain(ctx context.Context, err error) error {
+	switch {
+	case h.ctx.Err() != nil:
 		return fmt.Errorf("load: %w", dataplane.ErrBroken)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w after %v", dataplane.ErrModelNotReady, loadTimeout)
 	}
 	return fmt.Errorf("load: %w", err)
 }

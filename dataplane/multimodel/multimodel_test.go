@@ -198,10 +198,37 @@ func TestModelThatTakesTooLongIsNotReady(t *testing.T) {
 	})
 }
 
+// docs: invoke-multi-model-endpoint.
+func TestLoadIsGivenUpAfter360Seconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, slow := range []string{"load", "download"} {
+			c := newContainer()
+			in := start(t, c, func(spec *dataplane.Spec) { spec.DownloadTimeout = time.Hour }, "a")
+			if slow == "load" {
+				c.loads = 400 * time.Second
+			} else {
+				in.bucket.takes = 400 * time.Second
+			}
+			began := time.Now()
+			for range 6 {
+				if _, err := in.ask("a"); !errors.Is(err, dataplane.ErrModelNotReady) {
+					t.Errorf("%s: got %v, want ErrModelNotReady", slow, err)
+				}
+			}
+			synctest.Wait()
+			if took := time.Since(began); took != 360*time.Second || len(in.status().Loading) != 0 {
+				t.Errorf("%s: after %v: %+v", slow, took, in.status())
+			}
+			in.stop()
+		}
+	})
+}
+
 func TestMissingArchiveIsTriedAnew(t *testing.T) {
 	in := start(t, newContainer(), nil)
 	defer in.stop()
-	if _, err := in.ask("a"); !errors.Is(err, dataplane.ErrModelData) {
+	_, err := in.ask("a")
+	if e, ok := errors.AsType[*dataplane.ModelFetchError](err); !ok || e.URL != "s3://models/mme/a" || !errors.Is(err, dataplane.ErrModelData) {
 		t.Errorf("got %v, want ErrModelData", err)
 	}
 	if h := in.Worker.(*host); len(h.models) != 0 {
