@@ -119,7 +119,9 @@ func (s *ModelServer) Started() int {
 }
 
 // Ask makes a request for something other than an echo: "crash" (code), "print"
-// (line), "status" (code), "spawn" (session), "pings", "environ", "directory".
+// (line), "status" (code), "spawn" (session), "pings", "environ", "directory",
+// "stream" (pieces, gate, crash), which sends the body so many times, each when a
+// file named gate and the piece's number exists, and exits at the end with crash.
 func Ask(what string, pairs ...string) *dataplane.Request {
 	values := url.Values{"do": {what}}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -223,6 +225,10 @@ func (s *modelServer) invoke(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(attributesHeader, attributes)
 	}
 	status := http.StatusOK
+	if strings.Contains(attributes, "do=stream") {
+		s.stream(w, r, attributes, body)
+		return
+	}
 	if strings.Contains(attributes, "do=") {
 		status, body = s.obey(attributes, body)
 	}
@@ -267,6 +273,30 @@ func (s *modelServer) obey(attributes string, body []byte) (int, []byte) {
 		return http.StatusBadRequest, []byte("unknown: " + attributes)
 	}
 	return http.StatusOK, body
+}
+
+// stream sends the body in pieces.
+func (s *modelServer) stream(w http.ResponseWriter, r *http.Request, attributes string, body []byte) {
+	values, err := url.ParseQuery(attributes)
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	count, _ := strconv.Atoi(values.Get("pieces"))
+	out := http.NewResponseController(w)
+	for i := range count {
+		for gate := values.Get("gate"); gate != "" && r.Context().Err() == nil; time.Sleep(time.Millisecond) {
+			if _, err := os.Stat(gate + strconv.Itoa(i)); err == nil {
+				break
+			}
+		}
+		if _, err := w.Write(body); err != nil || out.Flush() != nil {
+			return
+		}
+	}
+	if values.Get("crash") != "" {
+		os.Exit(3)
+	}
 }
 
 // spawn starts a child that ignores SIGTERM, and returns when it does.

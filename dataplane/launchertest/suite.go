@@ -34,6 +34,9 @@ type Fixture struct {
 	// ModelServer: behind the workers stands this package's model server. It
 	// echoes custom attributes too, and can be told to die.
 	ModelServer bool
+	// Chained: a request goes through several model servers, and all of them do
+	// what it asks. Then a stream cannot be told to misbehave.
+	Chained bool
 	// Prints: what a worker prints is in Spec.Log. A worker that does not serve
 	// by a model server prints something of its own.
 	Prints bool
@@ -61,6 +64,13 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"StopTwiceAndInvokeAfterwards", stopTwice},
 		{"DoneWhenTheWorkerDies", doneOnDeath},
 		{"LogHasWhatTheWorkerPrints", logHasOutput},
+		{"StreamEchoes", streamEchoes},
+		{"StreamPassesPiecesOnAsTheyCome", streamPieces},
+		{"StreamPassesErrorStatusOn", streamErrorStatus},
+		{"StreamTimesOut", streamTimesOut},
+		{"StreamReturnsPromptlyWhenCancelled", streamCancelled},
+		{"StreamBreaksWithTheWorker", streamBreaks},
+		{"StreamEndsWithItsSink", streamSinkFails},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, fixture(t)) })
 	}

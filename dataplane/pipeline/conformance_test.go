@@ -78,6 +78,7 @@ func TestPipelineOfProcessesConforms(t *testing.T) {
 			Slow:        threefold{modelServer(s, launchertest.DelayVariable, "1m")},
 			Unhealthy:   threefold{modelServer(s, launchertest.PingsVariable, "-1")},
 			ModelServer: true,
+			Chained:     true,
 			Prints:      true,
 			// No Leftovers: when one container has died the others are there until
 			// Stop. TestDeathOfOneContainerEndsTheInstance looks for them.
