@@ -148,9 +148,10 @@ func (u *componentUpdate) back(c *inferenceComponentRecord, at componentAt) comp
 		return returnComponent
 	case at.active.problem != nil && u.Fresh > 0:
 		// There is no room beside the new copies: one of them makes some.
+		release := stageComponent(restoring, u.Fresh-1, u.Old)
 		return func(c *inferenceComponentRecord, now time.Time) bool {
 			c.Generation++
-			return stageComponent(restoring, u.Fresh-1, u.Old)(c, now)
+			return release(c, now)
 		}
 	case at.active.problem != nil:
 		return returnComponent // the old copies are tried for ever

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,7 +13,8 @@ import (
 )
 
 // componentStep changes a component from one status or stage to the next. It
-// returns true when the component is gone.
+// returns true when the component is gone. It is taken twice: to publish what
+// follows from it, and to write it.
 type componentStep func(c *inferenceComponentRecord, now time.Time) (gone bool)
 
 // copyProgress compares what is wanted of one revision with what is there, in
@@ -147,6 +149,13 @@ func (r *inferenceComponentRecord) explain(reason string) {
 	}
 }
 
+// dueStep is a step that a component takes, if it is still as it was seen.
+type dueStep struct {
+	name, uid  string
+	generation int64
+	step       componentStep
+}
+
 // advanceComponents writes the statuses that components have reached, and what
 // managed scaling wants.
 func (r *reconciler) advanceComponents(now *desired, want map[copyGroup]wantedCopies, unplaced map[group][]copyRequest) (changed bool, wait time.Duration, err error) {
@@ -154,22 +163,38 @@ func (r *reconciler) advanceComponents(now *desired, want map[copyGroup]wantedCo
 	if changed || err != nil {
 		return changed, wait, err
 	}
+	var due []dueStep
 	for _, c := range now.components {
-		step, due := nextComponentStep(c, r.componentAt(now, c, want))
+		step, left := nextComponentStep(c, r.componentAt(now, c, want))
 		// What an UpdateEndpoint does to the copies says nothing of the component.
 		if now.Update != nil && c.InferenceComponentStatus != componentDeleting {
-			step, due = nil, 0
+			step, left = nil, 0
 		}
-		wait = sooner(wait, due)
-		if step == nil {
-			continue
+		wait = sooner(wait, left)
+		if step != nil {
+			due = append(due, dueStep{c.id(), c.UID, c.Generation, step})
 		}
-		if err := r.stepComponent(c, step); err != nil {
+	}
+	if len(due) == 0 {
+		return false, wait, nil
+	}
+	r.foretellComponents(now, due)
+	for _, d := range due {
+		if err := r.stepComponent(d); err != nil {
 			return false, 0, err
 		}
-		changed = true
 	}
-	return changed, wait, nil
+	return true, 0, nil
+}
+
+// foretellComponents publishes what the next statuses mean for traffic before
+// anybody can read them; see foretell.
+func (r *reconciler) foretellComponents(now *desired, due []dueStep) {
+	now.components = slices.DeleteFunc(now.components, func(c *inferenceComponentRecord) bool {
+		i := slices.IndexFunc(due, func(d dueStep) bool { return d.uid == c.UID })
+		return i >= 0 && due[i].step(c, time.Now())
+	})
+	r.publish(now, wanted(now.endpointRecord), wantCopies(now.endpointRecord, now.components))
 }
 
 func (r *reconciler) componentAt(now *desired, c *inferenceComponentRecord, want map[copyGroup]wantedCopies) componentAt {
@@ -210,22 +235,23 @@ func (r *reconciler) knows(now *desired, adapter *inferenceComponentRecord) bool
 }
 
 // stepComponent takes a step if the component is as it was seen.
-func (r *reconciler) stepComponent(seen *inferenceComponentRecord, step componentStep) error {
-	err := r.plane.DB.Update(func(tx *store.Tx) error {
-		rec, err := inferenceComponents.Get(tx, r.scope, seen.id())
-		if err != nil || rec.UID != seen.UID || rec.Generation != seen.Generation {
+func (r *reconciler) stepComponent(d dueStep) error {
+	err := r.plane.DB.UpdateSoon(func(tx *store.Tx) error {
+		rec, err := inferenceComponents.Get(tx, r.scope, d.name)
+		if err != nil || rec.UID != d.uid || rec.Generation != d.generation {
 			return ignoreMissing(err)
 		}
-		if gone := step(rec, tx.Now); gone {
+		before := rec.FailureReason
+		if gone := d.step(rec, tx.Now); gone {
 			return removeComponent(tx, sdkcompat.Scope(r.scope), rec)
 		}
-		if rec.FailureReason != nil && seen.FailureReason == nil {
+		if rec.FailureReason != nil && before == nil {
 			r.log.Error("inference component failed", "component", *rec.InferenceComponentName, "reason", *rec.FailureReason)
 		}
 		return inferenceComponents.Put(tx, r.scope, rec.id(), rec)
 	})
 	if err != nil {
-		return fmt.Errorf("inference component %s: %w", *seen.InferenceComponentName, err)
+		return fmt.Errorf("inference component %s: %w", d.name, err)
 	}
 	return nil
 }

@@ -18,3 +18,9 @@ func TestBoto3Journey(t *testing.T) {
 	needBoto3(t)
 	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "python3", "boto3_journey.py")
 }
+
+func TestBoto3InferenceComponents(t *testing.T) {
+	t.Parallel()
+	needBoto3(t)
+	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "python3", "boto3_components.py")
+}
