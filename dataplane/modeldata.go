@@ -215,7 +215,7 @@ func (o *s3Object) explain(ctx context.Context, err error) error {
 		if _, err := o.below(o.key+"/").list(ctx, 1); err == nil {
 			return errors.New("the key is a prefix and not an object")
 		}
-		return fmt.Errorf("no such object in the bucket: %w", fs.ErrNotExist)
+		return errors.New("no such object in the bucket")
 	case "AccessDenied":
 		return fmt.Errorf("S3 denies access: %.200s", e.ErrorMessage())
 	case "PreconditionFailed":
@@ -245,7 +245,7 @@ func (o *s3Object) list(ctx context.Context, limit int) ([]types.Object, error) 
 		in.ContinuationToken = out.NextContinuationToken
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("no object has a key with this prefix: %w", fs.ErrNotExist)
+		return nil, errors.New("no object has a key with this prefix")
 	}
 	return list, nil
 }
