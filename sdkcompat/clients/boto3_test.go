@@ -13,6 +13,14 @@ func needBoto3(t *testing.T) {
 	}
 }
 
+func TestBoto3ContainersAndModels(t *testing.T) {
+	t.Parallel()
+	needBoto3(t)
+	d, account := sharedDaemon(t), newAccount()
+	env := append(clientEnvironment(d, account), "AWS_ENDPOINT_URL_S3="+d.s3URL(t), "TEST_IMAGE="+testImage, "ECHO_IMAGE="+echoImage)
+	runJourney(t, env, "python3", "boto3_containers.py")
+}
+
 func TestBoto3Journey(t *testing.T) {
 	t.Parallel()
 	needBoto3(t)

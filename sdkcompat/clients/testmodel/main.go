@@ -6,12 +6,16 @@
 //	tell MS TEXT   answers NAME and TEXT in two parts, MS milliseconds apart
 //	status N TEXT  answers TEXT with status N
 //	read NAME      answers what the file of the model holds
+//	env NAME       answers the value of an environment variable
+//	headers        answers what came with the request
 //	wait PATH      answers once PATH exists
 //	crash          exits before it answers
 //
 // With BROKEN it answers every invocation with status 500. READY_FILE names a
 // file without which GET /ping answers 503, STOP_FILE one without which it does
 // not end on SIGTERM. With IGNORE_SIGTERM it stays until SIGKILL.
+//
+// With SAGEMAKER_MULTI_MODEL it holds models that do the same.
 package main
 
 import (
@@ -36,7 +40,11 @@ func main() {
 		go endOnce(path)
 	}
 	http.HandleFunc("GET /ping", ping)
-	http.HandleFunc("POST /invocations", invoke)
+	if os.Getenv("SAGEMAKER_MULTI_MODEL") == "true" {
+		serveModels()
+	} else {
+		http.HandleFunc("POST /invocations", func(w http.ResponseWriter, r *http.Request) { obey(w, r, os.Getenv("SM_MODEL_DIR")) })
+	}
 	address := net.JoinHostPort("127.0.0.1", os.Getenv("SAGEMAKER_BIND_TO_PORT"))
 	fmt.Println("testmodel", os.Getpid(), "answers on", address)
 	fmt.Fprintln(os.Stderr, http.ListenAndServe(address, nil))
@@ -65,7 +73,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func invoke(w http.ResponseWriter, r *http.Request) {
+// obey answers as a model whose files are in dir.
+func obey(w http.ResponseWriter, r *http.Request, dir string) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the caller is gone
@@ -92,12 +101,18 @@ func invoke(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		fmt.Fprint(w, text)
 	case "read":
-		content, err := os.ReadFile(filepath.Join(os.Getenv("SM_MODEL_DIR"), rest))
+		content, err := os.ReadFile(filepath.Join(dir, rest))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusNotFound)
 			return
 		}
 		fmt.Fprintf(w, "%s", content)
+	case "env":
+		fmt.Fprint(w, os.Getenv(rest))
+	case "headers":
+		for _, name := range []string{"Content-Type", "Accept", "Custom-Attributes", "Inference-Id", "Target-Model"} {
+			fmt.Fprintf(w, "%s=%s;", name, r.Header.Get(name)+r.Header.Get("X-Amzn-SageMaker-"+name))
+		}
 	case "wait":
 		for !exists(rest) && r.Context().Err() == nil {
 			time.Sleep(10 * time.Millisecond)
