@@ -19,6 +19,11 @@ func (w named) Invoke(_ context.Context, _ *Request, ans *Answer) error {
 	return nil
 }
 
+func (w named) Stream(ctx context.Context, req *Request, to Sink) error {
+	var ans Answer
+	return errors.Join(w.Invoke(ctx, req, &ans), ans.PassOn(to))
+}
+
 func testFleet(t *testing.T, serving bool, weights ...float64) (*Fleet, Key) {
 	t.Helper()
 	f, key := NewFleet(), Key{"123456789012", "us-east-1", "e"}
