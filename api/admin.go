@@ -46,6 +46,8 @@ func (a *admin) register(r *mux.Router) {
 	r.Methods(http.MethodPut).Path("/capacity").Handler(a.route(a.putCapacity))
 	r.Methods(http.MethodGet).Path("/alarms").Handler(a.route(a.getAlarms))
 	r.Methods(http.MethodPut).Path("/alarms/{name}").Handler(a.route(a.putAlarm))
+	r.Methods(http.MethodGet).Path("/async").Handler(a.route(a.getAsync))
+	r.Methods(http.MethodGet).Path("/notifications").Handler(a.route(a.getNotifications))
 	r.Methods(http.MethodGet).Path("/endpoints/{name}/logs").Handler(a.route(a.getLogs))
 }
 

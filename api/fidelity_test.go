@@ -26,7 +26,7 @@ func rows(t *testing.T, heading string) map[string]string {
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	table := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^\| ([A-Za-z.]+) \| (.*) \|$`).FindAllStringSubmatch(section, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| ([A-Za-z0-9.]+) \| (.*) \|$`).FindAllStringSubmatch(section, -1) {
 		table[m[1]] = m[2]
 	}
 	delete(table, "operation") // the tables' own headings
@@ -36,7 +36,7 @@ func rows(t *testing.T, heading string) map[string]string {
 
 func TestFidelityListsTheOperationsThatAreDone(t *testing.T) {
 	table := rows(t, "Operations")
-	done := append(Operations(), "InvokeEndpoint", streamOperation)
+	done := append(Operations(), "InvokeEndpoint", asyncOperation, streamOperation)
 	for _, name := range done {
 		if table[name] != "done" {
 			t.Errorf("%s is implemented, docs/fidelity.md says %q", name, table[name])
@@ -69,6 +69,10 @@ func TestFidelitySaysOfEveryMemberWhatItDoes(t *testing.T) {
 		types.InferenceComponentDeploymentConfig{},
 		sagemakerruntime.InvokeEndpointInput{},
 		sagemakerruntime.InvokeEndpointWithResponseStreamInput{},
+		sagemakerruntime.InvokeEndpointAsyncInput{},
+		types.AsyncInferenceClientConfig{},
+		types.AsyncInferenceOutputConfig{},
+		types.AsyncInferenceNotificationConfig{},
 	} {
 		shape := reflect.TypeOf(in)
 		for i := range shape.NumField() {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sagelocal/sagelocal/controlplane"
 	"github.com/sagelocal/sagelocal/dataplane"
-	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 // Limits of an ordinary invocation (docs: hosting-faqs,
@@ -23,10 +23,11 @@ const (
 	maxInvokeBytes = 25 << 20
 )
 
-// runtime answers SageMaker Runtime. It is the hot path: an invocation touches
-// neither mux nor the control plane nor the store.
+// runtime answers SageMaker Runtime. It is the hot path: an invocation that is not
+// asynchronous touches neither mux nor the control plane nor the store.
 type runtime struct {
 	fleet  *dataplane.Fleet
+	plane  *controlplane.Plane // for asynchronous requests only
 	scopes *scopes
 	log    *slog.Logger
 	ctx    context.Context // ends when the server stops waiting for invocations
@@ -63,7 +64,9 @@ func (r *runtime) serve(ctx *fasthttp.RequestCtx) {
 			r.fail(ctx, err)
 		}
 	case bytes.Equal(action, asyncAction):
-		r.fail(ctx, unbuilt("InvokeEndpointAsync"))
+		if err := r.async(ctx, name); err != nil {
+			r.fail(ctx, err)
+		}
 	case bytes.Equal(action, streamAction):
 		if err := r.stream(ctx, name); err != nil {
 			r.fail(ctx, err)
@@ -76,10 +79,6 @@ func (r *runtime) serve(ctx *fasthttp.RequestCtx) {
 			r.failChat(ctx, err)
 		}
 	}
-}
-
-func unbuilt(operation string) error {
-	return sdkcompat.NotImplemented.Error(operation)
 }
 
 // unknownPath answers as the runtime's host does for a path that it does not

@@ -39,6 +39,8 @@ func invokeError(ctx *fasthttp.RequestCtx, req *dataplane.Request, ans *dataplan
 		return sdkcompat.NoCopy.Error(route.Component.Name, endpoint)
 	case errors.Is(err, dataplane.ErrNoInstance):
 		return sdkcompat.NoInstance.Error(route.Variant, endpoint)
+	case errors.Is(err, dataplane.ErrAsyncOnly):
+		return sdkcompat.AsyncOnly.Error(endpoint)
 	case errors.Is(err, dataplane.ErrTimeout):
 		return noAnswer(sdkcompat.InvocationTimedOut.Sentence(route.Container))
 	case errors.Is(err, dataplane.ErrTooLarge):

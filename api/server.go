@@ -59,7 +59,7 @@ type Server struct {
 func New(o Options) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	known := &scopes{fallback: o.Scope}
-	hot := &runtime{fleet: o.Fleet, scopes: known, log: o.Logger, ctx: ctx}
+	hot := &runtime{fleet: o.Fleet, plane: o.Plane, scopes: known, log: o.Logger, ctx: ctx}
 	router := routes(o, known)
 	control, rest := buffered(router), parsable(fasthttpadaptor.NewFastHTTPHandler(router))
 	guard := &guard{hosts: o.Hosts}

@@ -201,6 +201,8 @@ func (r *reconciler) publish(rec *desired, want map[group]int, copies map[copyGr
 		}
 	}
 	r.publishComponents(s, rec, copies)
+	s.Async = rec.async()
+	defer r.plane.queue.Wake(rec.UID)
 	if e := r.plane.Fleet.Publish(r.key, s, r.seed("variants")); e.Responses() == nil {
 		if script, err := r.plane.script(rec.endpointRecord); err != nil {
 			r.log.Error("cannot read the scripted answers", "error", err)

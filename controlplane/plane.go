@@ -14,6 +14,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/sagelocal/sagelocal/controlplane/async"
 	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/sdkcompat"
 	"github.com/sagelocal/sagelocal/store"
@@ -39,6 +42,12 @@ type Options struct {
 	// Alarms answers for the alarms of AutoRollbackConfiguration; nil means those
 	// that SetAlarmState has set.
 	Alarms AlarmSource
+	// S3 is the client for a bucket; nil when there is none.
+	S3 func(bucket string) *s3.Client
+	// Async bounds the queue of asynchronous requests, Subscriptions are where its
+	// notifications go.
+	Async         async.Config
+	Subscriptions *async.Subscriptions
 	// Quotas limit what each account may have in each region.
 	Quotas Quotas
 	// Capacity is how many instances there are to be had; nil is no limit.
@@ -59,6 +68,7 @@ type Plane struct {
 
 	ctx    context.Context // ends when the plane stops
 	cancel context.CancelFunc
+	queue  *async.Queue
 
 	mu          sync.Mutex
 	reconcilers map[dataplane.Key]*reconciler
@@ -81,10 +91,12 @@ func New(o Options) *Plane {
 		o.Capacity = &Capacity{used: map[string]int{}}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Plane{
+	p := &Plane{
 		Options: o, ctx: ctx, cancel: cancel,
 		reconcilers: map[dataplane.Key]*reconciler{},
 	}
+	p.queue = p.newQueue()
+	return p
 }
 
 // Start brings back what the store holds: one reconciler for each endpoint.
@@ -96,14 +108,19 @@ func (p *Plane) Start() error {
 	}
 	var scopes []sdkcompat.Scope
 	var names []string
+	uids := map[dataplane.Key]string{}
 	err := p.DB.View(func(tx *store.Tx) error {
 		return endpoints.Each(tx, func(s store.Scope, id string, rec *endpointRecord) error {
 			scopes, names = append(scopes, sdkcompat.Scope(s)), append(names, id)
+			uids[endpointKey(sdkcompat.Scope(s), id)] = rec.UID
 			return nil
 		})
 	})
 	if err != nil {
 		return fmt.Errorf("read endpoints: %w", err)
+	}
+	if err := p.queue.Start(func(key dataplane.Key) string { return uids[key] }); err != nil {
+		return err
 	}
 	for i := range scopes {
 		if err := p.resume(scopes[i], names[i]); err != nil {
@@ -139,10 +156,12 @@ func (p *Plane) Stop(ctx context.Context) error {
 	p.mu.Lock()
 	p.stopping = true
 	p.mu.Unlock()
+	p.queue.Halt()
 	p.cancel()
 	done := make(chan struct{})
 	go func() {
 		p.running.Wait()
+		p.queue.Stop()
 		close(done)
 	}()
 	select {

@@ -31,6 +31,8 @@ type reconciler struct {
 	pools      map[group]*dataplane.Pool
 	components componentFleet
 
+	awake bool // an instance is there for a backlog, on a variant scaled to zero
+
 	capacityRules int64 // those that the slots have been tried under
 }
 
@@ -152,6 +154,7 @@ func (r *reconciler) reconcile(ctx context.Context) (wait time.Duration, gone bo
 // step starts and stops what it must, publishes, and writes what was reached.
 func (r *reconciler) step(ctx context.Context, now *desired) (changed bool, wait time.Duration, err error) {
 	want := wanted(now.endpointRecord)
+	idle := r.startForBacklog(now.endpointRecord, want)
 	r.tidy(want)
 	copies := wantCopies(now.endpointRecord, now.components)
 	surplus := r.planCopies(copies)
@@ -178,7 +181,7 @@ func (r *reconciler) step(ctx context.Context, now *desired) (changed bool, wait
 		changed, due, err = r.advanceComponents(now, copies, unplaced)
 		wait = sooner(wait, due)
 	}
-	return changed || evicted, sooner(sooner(todo.wait, copyWait), wait), err
+	return changed || evicted, sooner(sooner(sooner(todo.wait, copyWait), wait), idle), err
 }
 
 // adopt starts afresh with another endpoint of the same name, and gives failed

@@ -20,6 +20,7 @@ func (p *Plane) Reset(ctx context.Context, account string) error {
 	if err != nil {
 		return fmt.Errorf("reset: %w", err)
 	}
+	p.queue.Forget(account)
 	for _, done := range p.wakeAll(account) {
 		select {
 		case <-done:

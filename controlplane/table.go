@@ -3,6 +3,7 @@ package controlplane
 import (
 	"errors"
 
+	"github.com/sagelocal/sagelocal/controlplane/async"
 	"github.com/sagelocal/sagelocal/sdkcompat"
 	"github.com/sagelocal/sagelocal/store"
 )
@@ -43,5 +44,5 @@ func vacant[T any](t *store.Table[T], tx *store.Tx, scope sdkcompat.Scope, name,
 
 // Tables are all tables that a Plane works with, for store.Open.
 func Tables() []store.TableDefinition {
-	return []store.TableDefinition{models, endpointConfigs, endpoints, inferenceComponents, alarms, tags}
+	return append(async.Tables(), models, endpointConfigs, endpoints, inferenceComponents, alarms, tags)
 }

@@ -42,6 +42,9 @@ type Snapshot struct {
 	// variants' instances host copies of Components, which take the requests.
 	HostsComponents bool
 	Components      map[string]*Component // by ComponentKey
+	// Async is nil of an endpoint that takes no asynchronous requests; one that
+	// takes them takes no others.
+	Async *Async
 }
 
 // Variant is a production variant in a snapshot, or the part of one that one

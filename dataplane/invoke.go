@@ -60,6 +60,9 @@ func (e *Endpoint) invoke(ctx context.Context, s *Snapshot, req *Request, ans *A
 	if !s.Serving {
 		return Route{}, ErrNoEndpoint
 	}
+	if s.Async != nil || req.PerInstance > 0 {
+		return e.invokeAsync(ctx, s, req, ans)
+	}
 	if s.HostsComponents {
 		if err := refuseTargets(req); err != nil {
 			return Route{}, err

@@ -86,7 +86,7 @@ func (p *Pool) Invoke(ctx context.Context, req *Request, ans *Answer) (*Instance
 	if req.TargetModel != "" {
 		return p.invokeModel(ctx, req, ans)
 	}
-	in, err := p.acquire(p.affinity(req))
+	in, err := p.acquire(p.affinity(req), req.PerInstance)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,10 @@ func (p *Pool) affinity(req *Request) uint64 {
 	return AffinityKey(req.Body, p.routing.PrefixLength, req.PrefixAwareID)
 }
 
-func (p *Pool) acquire(key uint64) (*Instance, error) {
+// acquire counts a request on the instance that it goes to. limit, unless it is 0,
+// is how many an instance may have: what the strategy would send to a full one
+// goes to the least busy.
+func (p *Pool) acquire(key uint64, limit int) (*Instance, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.members) == 0 {
@@ -120,6 +123,11 @@ func (p *Pool) acquire(key uint64) (*Instance, error) {
 		p.rebuildHomes()
 	}
 	i := p.route(p.src, &p.load, key)
+	if limit > 0 && p.load.Count(i) >= limit {
+		if i = LeastOutstanding(p.src, &p.load, 0); p.load.Count(i) >= limit {
+			return nil, ErrBusy
+		}
+	}
 	p.load.Add(i)
 	return p.members[i], nil
 }

@@ -163,7 +163,7 @@ func TestCountsStayTrueWhileInstancesComeAndGo(t *testing.T) {
 	for c := range 8 {
 		callers.Go(func() {
 			for i := range 2000 {
-				in, err := pool.acquire(uint64(c*2000 + i))
+				in, err := pool.acquire(uint64(c*2000+i), 0)
 				if err == nil {
 					pool.release(in)
 				}
@@ -187,7 +187,7 @@ func TestPickAllocatesNothing(t *testing.T) {
 		pool := testPool(t, Routing{Strategy: strategy, PrefixLength: 1024, ConcurrencyThreshold: 8}, 1000)
 		key := uint64(1)
 		pick := func() {
-			in, _ := pool.acquire(key)
+			in, _ := pool.acquire(key, 0)
 			pool.release(in)
 			key++
 		}

@@ -259,14 +259,14 @@ func BenchmarkPick(b *testing.B) {
 				// A steady load of one request for every instance.
 				outstanding := make([]*Instance, n)
 				for i := range outstanding {
-					outstanding[i], _ = pool.acquire(uint64(i) + 1)
+					outstanding[i], _ = pool.acquire(uint64(i)+1, 0)
 				}
 				src := source(1)
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
 					at := i % n
 					pool.release(outstanding[at])
-					in, err := pool.acquire(src.Uint64() | 1)
+					in, err := pool.acquire(src.Uint64()|1, 0)
 					if err != nil {
 						b.Fatal(err)
 					}

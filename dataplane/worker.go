@@ -157,6 +157,9 @@ type Request struct {
 	// Timeout is how long the worker may take: 60 s for InvokeEndpoint
 	// (docs: your-algorithms-inference-code). Zero means no limit.
 	Timeout time.Duration
+	// PerInstance, of an asynchronous request, is how many an instance may have at
+	// once; 0 for all others.
+	PerInstance int
 }
 
 // Answer is what a worker said. The caller that passed it to Invoke owns it,

@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/sagelocal/sagelocal/controlplane"
+	"github.com/sagelocal/sagelocal/controlplane/async"
 	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/dataplane/process"
 	"github.com/sagelocal/sagelocal/dataplane/simulated"
@@ -37,8 +38,14 @@ type Config struct {
 	Quotas   controlplane.Quotas         `yaml:"quotas"`
 	Capacity []controlplane.CapacityRule `yaml:"capacity"`
 
-	dir      string                 // of the configuration file
-	capacity *controlplane.Capacity // nil without a file
+	// Async bounds the queue of asynchronous requests; Notifications are the URLs
+	// that get a topic's notifications, by the topic's ARN, * for any text.
+	Async         async.Config      `yaml:"async"`
+	Notifications map[string]string `yaml:"notifications"`
+
+	dir           string                 // of the configuration file
+	capacity      *controlplane.Capacity // nil without a file
+	subscriptions *async.Subscriptions
 }
 
 // ImageRule gives the images that match one kind of worker.
@@ -96,6 +103,12 @@ func (c *Config) check() error {
 	var err error
 	if c.capacity, err = controlplane.NewCapacity(c.Capacity); err != nil {
 		return fmt.Errorf("capacity: %w", err)
+	}
+	if err := c.Async.Validate(); err != nil {
+		return fmt.Errorf("async: %w", err)
+	}
+	if c.subscriptions, err = async.NewSubscriptions(c.Notifications); err != nil {
+		return fmt.Errorf("notifications: %w", err)
 	}
 	if err := c.S3.check(); err != nil {
 		return fmt.Errorf("s3: %w", err)

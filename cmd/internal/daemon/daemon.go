@@ -122,6 +122,7 @@ func (d *Daemon) build(o Options, config *Config, db *store.DB) {
 		DB: db, Fleet: fleet, Launcher: newLaunchers(config, data, o.TimeScale).For,
 		ModelData: data, Logs: logs, Responses: responses, Dir: d.dataDir,
 		Quotas: config.Quotas, Capacity: config.capacity,
+		S3: d.s3.Client, Async: config.Async, Subscriptions: config.subscriptions,
 		TimeScale: o.TimeScale, Seed: o.Seed, Logger: o.Logger,
 	})
 	d.onStop(d.plane.Stop)
