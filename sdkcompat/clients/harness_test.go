@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,6 +75,9 @@ func (b *buildDir) get() (string, error) {
 }
 
 func (b *buildDir) build() (err error) {
+	if err := lookAtSources(); err != nil {
+		return err
+	}
 	if b.dir, err = os.MkdirTemp("", "sagelocal-clients-"); err != nil {
 		return err
 	}
@@ -92,6 +96,18 @@ func (b *buildDir) build() (err error) {
 		}
 	}
 	return os.WriteFile(filepath.Join(b.dir, "sagelocal.yaml"), []byte(b.config()), 0o600)
+}
+
+// lookAtSources opens every directory of the programs' sources. Go takes a test's
+// result from its cache as long as what the test has opened is unchanged, and
+// would not know of what the test has built.
+func lookAtSources() error {
+	return filepath.WalkDir(repository(), func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules" || d.Name() == "bin") {
+			return filepath.SkipDir
+		}
+		return err
+	})
 }
 
 // repository is the root of the work tree: tests run in their package's folder.
