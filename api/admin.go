@@ -44,6 +44,7 @@ func (a *admin) register(r *mux.Router) {
 	r.Methods(http.MethodDelete).Path("/endpoints/{name}/responses").Handler(a.route(a.deleteResponses))
 	r.Methods(http.MethodGet).Path("/capacity").Handler(a.route(a.getCapacity))
 	r.Methods(http.MethodPut).Path("/capacity").Handler(a.route(a.putCapacity))
+	r.Methods(http.MethodGet).Path("/capture").Handler(a.route(a.getCapture))
 	r.Methods(http.MethodGet).Path("/alarms").Handler(a.route(a.getAlarms))
 	r.Methods(http.MethodPut).Path("/alarms/{name}").Handler(a.route(a.putAlarm))
 	r.Methods(http.MethodGet).Path("/async").Handler(a.route(a.getAsync))
@@ -102,6 +103,8 @@ type (
 		Name     string        `json:"name"`
 		Status   string        `json:"status"`
 		Variants []variantView `json:"variants"`
+		// Only of an endpoint that has one.
+		ShadowVariants []variantView `json:"shadow_variants,omitempty"`
 		// Only of an endpoint that hosts inference components.
 		InferenceComponents []componentView `json:"inference_components,omitempty"`
 	}
@@ -111,6 +114,8 @@ type (
 		RoutingStrategy string                     `json:"routing_strategy"`
 		Message         string                     `json:"message,omitempty"`
 		Instances       []dataplane.InstanceStatus `json:"instances"`
+		// Copies are the copies of requests that a shadow variant has had.
+		Copies *dataplane.ShadowStatus `json:"copies,omitempty"`
 	}
 )
 
@@ -124,17 +129,28 @@ func (a *admin) getFleet(r *http.Request) (any, error) {
 		}
 		s := e.Snapshot()
 		ev := endpointView{Account: e.Key.Account, Region: e.Key.Region, Name: e.Key.Name, Status: s.Status, Variants: []variantView{}}
-		for _, v := range s.Variants {
-			vv := variantView{Name: v.Name, Weight: v.Weight, RoutingStrategy: v.Pool.Routing().Effective(), Message: v.Message, Instances: []dataplane.InstanceStatus{}}
-			for _, in := range v.Instances {
-				vv.Instances = append(vv.Instances, in.Status())
-			}
-			ev.Variants = append(ev.Variants, vv)
+		for i := range s.Variants {
+			ev.Variants = append(ev.Variants, viewVariant(&s.Variants[i]))
+		}
+		for i := range s.Shadows {
+			ev.ShadowVariants = append(ev.ShadowVariants, viewVariant(&s.Shadows[i]))
 		}
 		ev.InferenceComponents = componentViews(s)
 		view.Endpoints = append(view.Endpoints, ev)
 	}
 	return view, nil
+}
+
+func viewVariant(v *dataplane.Variant) variantView {
+	view := variantView{Name: v.Name, Weight: v.Weight, RoutingStrategy: v.Pool.Routing().Effective(), Message: v.Message, Instances: []dataplane.InstanceStatus{}}
+	for _, in := range v.Instances {
+		view.Instances = append(view.Instances, in.Status())
+	}
+	if v.Shadow != nil {
+		copies := v.Shadow.Status()
+		view.Copies = &copies
+	}
+	return view
 }
 
 // resetTimeout is how long a reset waits for workers to stop.

@@ -28,8 +28,10 @@ type deployment struct {
 	Metrics   *types.MetricsConfig
 }
 
-// variant is one production variant's desired state.
+// variant is the desired state of a production variant, or of a shadow variant.
+// A deployment has its shadow variants behind the production variants.
 type variant struct {
+	Shadow bool
 	Config types.ProductionVariant
 	// Containers are the model's, in order; Direct is its
 	// InferenceExecutionConfig's mode.
@@ -80,31 +82,56 @@ func newDeployment(tx *store.Tx, scope sdkcompat.Scope, config *endpointConfigRe
 		Async: config.AsyncInferenceConfig, Capture: config.DataCaptureConfig,
 		Explainer: config.ExplainerConfig, Metrics: config.MetricsConfig,
 	}
-	if len(config.ShadowProductionVariants) > 0 {
-		return d, notBuilt("ShadowProductionVariants")
-	}
-	for _, pv := range config.ProductionVariants {
-		if pv.ModelName == nil {
-			d.Variants = append(d.Variants, hostVariant(pv))
-			continue
-		}
-		model, err := getModel(tx, scope, *pv.ModelName)
+	for i, pv := range allVariants(config.ProductionVariants, config.ShadowProductionVariants) {
+		v, err := newVariant(tx, scope, pv)
 		if err != nil {
 			return d, err
 		}
-		v := variant{Config: pv, Count: 1}
-		v.run(model)
-		if err := v.override(tx, scope); err != nil {
-			return d, err
+		if v.Shadow = i >= len(config.ProductionVariants); v.Shadow && v.hosts() {
+			return d, notBuilt("ShadowProductionVariants without ModelName")
 		}
-		if pv.InitialInstanceCount != nil {
-			v.Count = *pv.InitialInstanceCount
-		}
-		v.Weight = aws.ToFloat32(pv.InitialVariantWeight)
-		v.CurrentWeight, v.RollbackCount, v.RollbackWeight = v.Weight, v.Count, v.Weight
 		d.Variants = append(d.Variants, v)
 	}
 	return d, nil
+}
+
+// newVariant resolves a variant and its models.
+func newVariant(tx *store.Tx, scope sdkcompat.Scope, pv types.ProductionVariant) (variant, error) {
+	if pv.ModelName == nil {
+		return hostVariant(pv), nil
+	}
+	v := variant{Config: pv, Count: 1}
+	model, err := getModel(tx, scope, *pv.ModelName)
+	if err != nil {
+		return v, err
+	}
+	v.run(model)
+	if err := v.override(tx, scope); err != nil {
+		return v, err
+	}
+	if pv.InitialInstanceCount != nil {
+		v.Count = *pv.InitialInstanceCount
+	}
+	v.Weight = aws.ToFloat32(pv.InitialVariantWeight)
+	v.CurrentWeight, v.RollbackCount, v.RollbackWeight = v.Weight, v.Count, v.Weight
+	return v, nil
+}
+
+// production are the variants that take requests.
+func (d *deployment) production() []variant {
+	n := slices.IndexFunc(d.Variants, func(v variant) bool { return v.Shadow })
+	if n < 0 {
+		n = len(d.Variants)
+	}
+	return d.Variants[:n]
+}
+
+// shadow is the shadow variant; nil when there is none.
+func (d *deployment) shadow() *variant {
+	if n := len(d.Variants); n > 0 && d.Variants[n-1].Shadow {
+		return &d.Variants[n-1] // the only one (API_CreateEndpointConfig)
+	}
+	return nil
 }
 
 // onlyContainer is the container of a model that an inference component runs.

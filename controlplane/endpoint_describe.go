@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,6 +29,7 @@ func (p *Plane) describe(key dataplane.Key, rec *endpointRecord) *sagemaker.Desc
 	if !rec.Served {
 		return &out
 	}
+	out.DataCaptureConfig = rec.captureStatus()
 	status := rec.variantStatus()
 	for i := range rec.Deployment.Variants {
 		v := &rec.Deployment.Variants[i]
@@ -35,7 +37,12 @@ func (p *Plane) describe(key dataplane.Key, rec *endpointRecord) *sagemaker.Desc
 		if rec.Leftover != nil {
 			o.inService += live[group{rec.Leftover.ID, v.name()}].inService
 		}
-		out.ProductionVariants = append(out.ProductionVariants, summarize(rec, v, status, o))
+		s := summarize(rec, v, status, o)
+		if v.Shadow {
+			out.ShadowProductionVariants = append(out.ShadowProductionVariants, s)
+		} else {
+			out.ProductionVariants = append(out.ProductionVariants, s)
+		}
 	}
 	return &out
 }
@@ -45,7 +52,11 @@ func pendingDeployment(rec *endpointRecord, d *deployment, started time.Time, st
 	for i := range d.Variants {
 		v := &d.Variants[i]
 		s := summarize(rec, v, status, live[group{d.ID, v.name()}])
-		pending.ProductionVariants = append(pending.ProductionVariants, pendingSummary(v, s))
+		if v.Shadow {
+			pending.ShadowProductionVariants = append(pending.ShadowProductionVariants, pendingSummary(v, s))
+		} else {
+			pending.ProductionVariants = append(pending.ProductionVariants, pendingSummary(v, s))
+		}
 	}
 	return pending
 }
@@ -63,7 +74,8 @@ func (p *Plane) observe(key dataplane.Key) map[group]observation {
 	if e == nil {
 		return live
 	}
-	for _, v := range e.Snapshot().Variants {
+	snapshot := e.Snapshot()
+	for _, v := range slices.Concat(snapshot.Variants, snapshot.Shadows) {
 		o := observation{message: v.Message, types: map[string]int32{}}
 		for _, in := range v.Instances {
 			if in.State() == dataplane.InService {
@@ -159,13 +171,13 @@ func pendingSummary(v *variant, s types.ProductionVariantSummary) types.PendingP
 	}
 }
 
-// captureSummary is the DataCaptureConfig of DescribeEndpoint. Its status is
-// Stopped: nothing captures yet.
+// captureSummary is the DataCaptureConfig of DescribeEndpoint, of an endpoint
+// that captures nothing.
 func captureSummary(c *types.DataCaptureConfig) *types.DataCaptureConfigSummary {
 	if c == nil {
 		return nil
 	}
-	enabled := c.EnableCapture == nil || *c.EnableCapture
+	enabled := captures(c)
 	return &types.DataCaptureConfigSummary{
 		EnableCapture: &enabled, CaptureStatus: types.CaptureStatusStopped,
 		CurrentSamplingPercentage: c.InitialSamplingPercentage, DestinationS3Uri: c.DestinationS3Uri,

@@ -88,7 +88,7 @@ func retain(target, present *deployment, excluded []types.VariantProperty) {
 	for i := range target.Variants {
 		v := &target.Variants[i]
 		live := present.variant(v.name())
-		if live == nil {
+		if live == nil || live.Shadow != v.Shadow {
 			continue
 		}
 		if !overridden(types.VariantPropertyTypeDesiredInstanceCount) && v.Config.ServerlessConfig == nil && live.Config.ServerlessConfig == nil {

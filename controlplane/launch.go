@@ -197,12 +197,18 @@ func (r *reconciler) publish(rec *desired, want map[group]int, copies map[copyGr
 			v := r.observeGroup(g)
 			v.Weight = weights[g]
 			f.Variants[i].show(&v)
-			s.Variants = append(s.Variants, v)
+			if f.Variants[i].Shadow {
+				v.Weight, v.Shadow = float64(f.Variants[i].CurrentWeight), r.taps.shadows[g]
+				s.Shadows = append(s.Shadows, v)
+			} else {
+				s.Variants = append(s.Variants, v)
+			}
 		}
 	}
 	r.publishComponents(s, rec, copies)
 	s.Async = rec.async()
 	defer r.plane.queue.Wake(rec.UID)
+	r.tap(s, rec)
 	if e := r.plane.Fleet.Publish(r.key, s, r.seed("variants")); e.Responses() == nil {
 		if script, err := r.plane.script(rec.endpointRecord); err != nil {
 			r.log.Error("cannot read the scripted answers", "error", err)

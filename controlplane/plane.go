@@ -34,6 +34,8 @@ type Options struct {
 	// ModelEvents takes in what happens to the models of multi-model endpoints;
 	// nil for nobody.
 	ModelEvents dataplane.ModelObserver
+	// Captures writes what data capture copies; nil is one without S3.
+	Captures *dataplane.Captures
 	// Logs keeps what the workers print.
 	Logs *dataplane.Logs
 	// Responses are the scripted answers of the configuration file, by endpoint
@@ -86,6 +88,9 @@ func New(o Options) *Plane {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.Captures == nil {
+		o.Captures = &dataplane.Captures{TimeScale: o.TimeScale, Logger: o.Logger}
 	}
 	if o.Capacity == nil {
 		o.Capacity = &Capacity{used: map[string]int{}}

@@ -30,6 +30,7 @@ type reconciler struct {
 	slots      map[slotKey]*slot
 	pools      map[group]*dataplane.Pool
 	components componentFleet
+	taps       taps
 
 	awake bool // an instance is there for a backlog, on a variant scaled to zero
 
@@ -79,7 +80,7 @@ func newReconciler(p *Plane, key dataplane.Key) *reconciler {
 		plane: p, key: key, scope: store.Scope{Account: key.Account, Region: key.Region},
 		log:   p.Logger.With("endpoint", key.Name, "account", key.Account, "region", key.Region),
 		woken: make(chan struct{}, 1), events: make(chan event), done: make(chan struct{}),
-		slots: map[slotKey]*slot{}, pools: map[group]*dataplane.Pool{}, components: newComponentFleet(),
+		slots: map[slotKey]*slot{}, pools: map[group]*dataplane.Pool{}, components: newComponentFleet(), taps: newTaps(),
 	}
 	r.notify()
 	return r
@@ -156,6 +157,7 @@ func (r *reconciler) step(ctx context.Context, now *desired) (changed bool, wait
 	want := wanted(now.endpointRecord)
 	idle := r.startForBacklog(now.endpointRecord, want)
 	r.tidy(want)
+	r.makeTaps(now.endpointRecord, want)
 	copies := wantCopies(now.endpointRecord, now.components)
 	surplus := r.planCopies(copies)
 	todo := plan(want, r.states(), time.Now())
@@ -292,6 +294,8 @@ func (r *reconciler) stop(key slotKey) {
 
 // stopAll ends every instance and waits until they are gone.
 func (r *reconciler) stopAll() {
+	r.endShadows(func(group) bool { return true })
+	defer r.endCaptures(func(int64) bool { return true })
 	for key, s := range r.slots {
 		switch s.phase {
 		case vacantSlot:

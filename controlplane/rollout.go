@@ -102,10 +102,15 @@ func (u *rollout) watched() bool {
 // reversible tells whether the old fleet can still take everything back.
 func (u *rollout) reversible() bool { return u.Stage != draining || u.rolling() != nil }
 
-// oldCount is how many instances of a variant of the old fleet are wanted.
+// oldCount is how many instances of a variant of the old fleet are wanted. A
+// rolling update replaces a shadow variant as a whole: it is there until the last
+// batch.
 func (u *rollout) oldCount(v *variant) int {
 	total := int(v.Count)
-	if u.rolling() == nil {
+	if v.Shadow && u.rolling() != nil && !(u.Stage == draining && u.last()) {
+		return total
+	}
+	if u.rolling() == nil || v.Shadow {
 		if u.Stage == draining {
 			return 0
 		}
@@ -123,6 +128,10 @@ func (u *rollout) oldCount(v *variant) int {
 // newCount is how many instances of a variant of the new fleet are wanted.
 func (u *rollout) newCount(v *variant) int {
 	switch {
+	case v.Shadow && (u.Stage == withdrawing || u.Stage == restoring):
+		return 0
+	case v.Shadow:
+		return int(v.Count)
 	case u.Stage == withdrawing || u.Stage == restoring:
 		return u.Kept
 	case u.rolling() == nil:
@@ -182,7 +191,7 @@ func shareAt(t *types.TrafficRoutingConfig, step, total int) float64 {
 // complete tells whether the present step turns on all traffic for every
 // variant.
 func (u *rollout) complete() bool {
-	for i := range u.Target.Variants {
+	for i := range u.Target.production() {
 		// Thirds of a linear shift add up to one but for a rounding error.
 		if u.share(int(u.Target.Variants[i].Count)) < 1-1e-9 {
 			return false

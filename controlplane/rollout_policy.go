@@ -42,9 +42,10 @@ func checkUpdate(present, target *deployment, policy *types.DeploymentConfig) er
 // sameVariants: with a DeploymentConfig the variants keep their names
 // (docs: deployment-guardrails-exclusions).
 func sameVariants(present, target *deployment) error {
-	same := len(present.Variants) == len(target.Variants)
-	for i := range target.Variants {
-		same = same && present.variant(target.Variants[i].name()) != nil
+	same := len(present.production()) == len(target.production())
+	for _, v := range target.production() {
+		old := present.variant(v.name())
+		same = same && old != nil && !old.Shadow
 	}
 	if !same {
 		return sdkcompat.VariantsChanged.Error(target.ConfigName, present.ConfigName)
@@ -54,7 +55,7 @@ func sameVariants(present, target *deployment) error {
 
 func checkRolling(target *deployment, p *types.RollingUpdatePolicy) error {
 	v := &target.Variants[0]
-	if len(target.Variants) > 1 || v.Config.ServerlessConfig != nil {
+	if len(target.production()) > 1 || v.Config.ServerlessConfig != nil {
 		return sdkcompat.RollingOfMany.Error()
 	}
 	if err := checkSize(v, "MaximumBatchSize", p.MaximumBatchSize, 5, 50); err != nil {
@@ -70,7 +71,7 @@ func checkBlueGreen(target *deployment, t *types.TrafficRoutingConfig) error {
 	if t == nil {
 		return nil
 	}
-	for i := range target.Variants {
+	for i := range target.production() {
 		v := &target.Variants[i]
 		var err error
 		switch t.Type {

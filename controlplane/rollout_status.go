@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -191,6 +192,7 @@ func stick(old fleetProgress) transition {
 		explain(reason)(rec, now)
 		v.RollbackCount, v.Count = v.Count, int32(old.serving[v.name()])
 		left := rec.Update.Target
+		left.Variants = slices.Clone(left.production())
 		left.Variants[0].Count = int32(rec.Update.Kept)
 		rec.Update, rec.Leftover = nil, &left
 		rec.Generation++

@@ -51,7 +51,7 @@ func (r *endpointRecord) traffic(up func(group) int) map[group]float64 {
 	fleets := r.fleets()
 	for _, f := range fleets {
 		total := f.weight()
-		for i := range f.Variants {
+		for i := range f.production() {
 			v := &f.Variants[i]
 			weight := float64(v.CurrentWeight)
 			if len(fleets) > 1 && total > 0 {
@@ -64,8 +64,8 @@ func (r *endpointRecord) traffic(up func(group) int) map[group]float64 {
 }
 
 func (d *deployment) weight() (total float64) {
-	for i := range d.Variants {
-		total += float64(d.Variants[i].CurrentWeight)
+	for _, v := range d.production() {
+		total += float64(v.CurrentWeight)
 	}
 	return total
 }

@@ -33,6 +33,11 @@ type Endpoint struct {
 // Snapshot is what an endpoint routes to. It is never changed once published.
 type Snapshot struct {
 	Variants []Variant
+	// Shadows are the shadow variants. No request is routed to them: they get
+	// copies from the Tap of their production variant's pool.
+	Shadows []Variant
+	// Captures are the endpoint's data captures, one for each deployment.
+	Captures []*Capture
 	// Status is the endpoint's status when the snapshot was made.
 	Status string
 	// Serving is false until the endpoint was InService for the first time: the
@@ -63,6 +68,7 @@ type Variant struct {
 	// request goes through all.
 	Targets   []string
 	Instances []*Instance
+	Shadow    *Shadow // of a shadow variant
 	// Message says what keeps the variant from its desired state; empty when
 	// nothing does.
 	Message string

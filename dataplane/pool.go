@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 )
 
 // ErrNoInstance: the variant has no instance in service at this moment.
@@ -42,6 +43,7 @@ const (
 // request is under way.
 type Pool struct {
 	routing Routing
+	tap     atomic.Pointer[Tap] // nil when nothing is copied
 
 	mu      sync.Mutex
 	src     *rand.Rand

@@ -46,8 +46,16 @@ func (a *Answer) routed(route Route) {
 	}
 }
 
-// answer lets the worker answer, as a whole or as it comes.
+// answer lets the worker answer, and copies what the pool's tap is for.
 func (in *Instance) answer(ctx context.Context, req *Request, ans *Answer) error {
+	if t := in.pool.tap.Load(); t != nil {
+		return t.answer(ctx, in, req, ans)
+	}
+	return in.pass(ctx, req, ans)
+}
+
+// pass lets the worker answer, as a whole or as it comes.
+func (in *Instance) pass(ctx context.Context, req *Request, ans *Answer) error {
 	if ans.stream == nil {
 		return in.worker.Invoke(ctx, req, ans)
 	}

@@ -114,13 +114,17 @@ func (d *Daemon) build(o Options, config *Config, db *store.DB) {
 	fleet := dataplane.NewFleet()
 	logs := &dataplane.Logs{Dir: filepath.Join(d.dataDir, "logs")}
 	data := &dataplane.ModelData{S3: d.s3.Client, Strict: config.S3.Endpoint != ""}
+	captures := &dataplane.Captures{
+		S3:        func(bucket string) dataplane.ObjectPutter { return d.s3.Client(bucket) },
+		TimeScale: o.TimeScale, Logger: o.Logger,
+	}
 	responses := map[string][]dataplane.ResponseRule{}
 	for name, rules := range config.Responses {
 		responses[strings.ToLower(name)] = rules
 	}
 	d.plane = controlplane.New(controlplane.Options{
 		DB: db, Fleet: fleet, Launcher: newLaunchers(config, data, o.TimeScale).For,
-		ModelData: data, Logs: logs, Responses: responses, Dir: d.dataDir,
+		ModelData: data, Captures: captures, Logs: logs, Responses: responses, Dir: d.dataDir,
 		Quotas: config.Quotas, Capacity: config.capacity,
 		S3: d.s3.Client, Async: config.Async, Subscriptions: config.subscriptions,
 		TimeScale: o.TimeScale, Seed: o.Seed, Logger: o.Logger,

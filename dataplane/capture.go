@@ -1,0 +1,276 @@
+package dataplane
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// Bounds of what waits to be written.
+const (
+	maxCaptureBytes   = 64 << 20 // of payloads, for one endpoint
+	maxCaptureRecords = 100_000  // for one endpoint
+	maxCapturesBytes  = 256 << 20
+)
+
+// captureInterval is how long a record waits for others to share its file; AWS
+// says that captured data arrives within minutes.
+const captureInterval = 10 * time.Second
+
+// ObjectPutter writes objects; an *s3.Client does.
+type ObjectPutter interface {
+	PutObject(ctx context.Context, in *s3.PutObjectInput, options ...func(*s3.Options)) (*s3.PutObjectOutput, error)
+}
+
+// Captures is what the captures of all endpoints share.
+type Captures struct {
+	// S3 is the client for a bucket; nil when there is no S3.
+	S3 func(bucket string) ObjectPutter
+	// TimeScale divides the waits between files and between tries; 0 is 1.
+	TimeScale float64
+	Logger    *slog.Logger // nil for none
+
+	held atomic.Int64 // bytes
+}
+
+// CaptureConfig is a DataCaptureConfig, resolved. AWS page: API_DataCaptureConfig.
+type CaptureConfig struct {
+	Endpoint      string // its name as the caller wrote it
+	Percentage    int    // of the requests, 0 to 100
+	Input, Output bool
+	Destination   string // s3://bucket/prefix
+	// CSV and JSON are the media types that are written as text. All others are
+	// written in base64.
+	CSV, JSON []string
+}
+
+// Capture copies an endpoint's requests and answers to S3, in JSON lines (docs:
+// model-monitor-data-capture-endpoint). It is safe for concurrent use. What S3
+// does not take in time is dropped, the oldest first.
+type Capture struct {
+	config  CaptureConfig
+	shared  *Captures
+	sampler sampler
+	ctx     context.Context // of the requests to S3
+	cancel  context.CancelFunc
+	closing chan struct{} // closed by Close
+	full    chan struct{} // holds one: there is enough for a file
+
+	mu      sync.Mutex
+	closed  bool
+	waiting fifo[*captured]
+	bytes   int           // of waiting
+	writer  chan struct{} // closed when the writer ends; nil while there is none
+	counts  CaptureStatus
+}
+
+// captured is a request and its answer in memory of their own.
+type captured struct {
+	variant                       string
+	at                            time.Time
+	input, output                 []byte
+	inputType, outputType         []byte
+	inferenceID, customAttributes []byte
+	size                          int
+}
+
+// NewCapture makes an endpoint's capture. The seed makes its samples repeatable.
+func (cs *Captures) NewCapture(config CaptureConfig, seed uint64) *Capture {
+	c := &Capture{
+		config: config, shared: cs, sampler: newSampler(seed),
+		closing: make(chan struct{}), full: make(chan struct{}, 1),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Config is what the capture was made with.
+func (c *Capture) Config() CaptureConfig { return c.config }
+
+func (c *Capture) samples() bool { return c.sampler.take(float64(c.config.Percentage) / 100) }
+
+// observe lets the instance answer and captures the request if the answer is a
+// success.
+func (c *Capture) observe(ctx context.Context, in *Instance, variant string, req *Request, ans *Answer) error {
+	at := time.Now()
+	if ans.stream == nil {
+		err := in.pass(ctx, req, ans)
+		if err == nil && ans.StatusCode/100 == 2 {
+			c.record(variant, at, req, ans.ContentType, ans.Body)
+		}
+		return err
+	}
+	t := &tee{Sink: ans.stream.Sink}
+	ans.stream.Sink = t
+	err := in.pass(ctx, req, ans)
+	ans.stream.Sink = t.Sink
+	switch {
+	case err != nil || ans.StatusCode/100 != 2:
+	case t.over:
+		c.overflow()
+	default:
+		c.record(variant, at, req, t.contentType, t.body)
+	}
+	return err
+}
+
+// tee keeps a copy of a streamed answer.
+type tee struct {
+	Sink
+	contentType string
+	body        []byte
+	over        bool // there was more than body may hold
+}
+
+func (t *tee) Begin(head *Answer) error {
+	t.contentType = strings.Clone(head.ContentType)
+	return t.Sink.Begin(head)
+}
+
+func (t *tee) Write(p []byte) (int, error) {
+	if t.over = t.over || len(t.body)+len(p) > MaxAnswer; t.over {
+		t.body = nil
+	} else {
+		t.body = append(t.body, p...)
+	}
+	return t.Sink.Write(p)
+}
+
+// record puts a copy of a request and its answer behind those that wait to be
+// written. The writer encodes it.
+func (c *Capture) record(variant string, at time.Time, req *Request, outputType string, output []byte) {
+	var input []byte
+	if c.config.Input {
+		input = req.Body
+	}
+	if !c.config.Output {
+		output = nil
+	}
+	size := len(input) + len(output)
+	if !c.admit(size) {
+		return
+	}
+	memory := make([]byte, 0, size+len(req.ContentType)+len(outputType)+len(req.InferenceID)+len(req.CustomAttributes))
+	keep := func(b []byte) []byte {
+		from := len(memory)
+		memory = append(memory, b...)
+		return memory[from:len(memory):len(memory)]
+	}
+	keepText := func(s string) []byte {
+		from := len(memory)
+		memory = append(memory, s...)
+		return memory[from:len(memory):len(memory)]
+	}
+	c.enqueue(&captured{
+		variant: variant, at: at, size: size,
+		input: keep(input), output: keep(output),
+		inputType: keepText(req.ContentType), outputType: keepText(outputType),
+		inferenceID: keepText(req.InferenceID), customAttributes: keepText(req.CustomAttributes),
+	})
+}
+
+// admit makes room for a record, at the expense of the oldest of the endpoint's.
+func (c *Capture) admit(size int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts.Sampled++
+	for !c.waiting.empty() && (c.bytes+size > maxCaptureBytes || c.waiting.len() >= maxCaptureRecords ||
+		c.shared.held.Load()+int64(size) > maxCapturesBytes) {
+		c.release(c.waiting.pop())
+		c.counts.Dropped++
+	}
+	if c.closed || size > maxCaptureBytes || c.shared.held.Load()+int64(size) > maxCapturesBytes {
+		c.counts.Dropped++
+		return false
+	}
+	c.bytes += size
+	c.shared.held.Add(int64(size))
+	return true
+}
+
+// release gives back a record's place in memory. The caller holds c.mu.
+func (c *Capture) release(r *captured) {
+	c.bytes -= r.size
+	c.shared.held.Add(-int64(r.size))
+}
+
+func (c *Capture) enqueue(r *captured) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		c.release(r)
+		c.counts.Dropped++
+		return
+	}
+	c.waiting.push(r)
+	if c.writer == nil {
+		c.writer = make(chan struct{})
+		go c.write(c.writer)
+	}
+	if c.bytes >= captureFileBytes {
+		select {
+		case c.full <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// overflow counts a record that no queue can hold.
+func (c *Capture) overflow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts.Sampled++
+	c.counts.Dropped++
+}
+
+// Close captures nothing more and writes what waits, until ctx ends; the rest is
+// dropped.
+func (c *Capture) Close(ctx context.Context) {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		close(c.closing)
+	}
+	writer := c.writer
+	c.mu.Unlock()
+	defer c.cancel()
+	if writer == nil {
+		return
+	}
+	select {
+	case <-writer:
+	case <-ctx.Done():
+		c.cancel()
+		<-writer
+	}
+}
+
+// CaptureStatus is a reading of a capture's accounts, in records: what was
+// sampled is written, dropped or waits.
+type CaptureStatus struct {
+	Sampled int64 `json:"sampled"`
+	Written int64 `json:"written"`
+	Dropped int64 `json:"dropped"` // for want of room, or because S3 did not take them
+	Waiting int64 `json:"waiting"`
+
+	Files    int64 `json:"files"`
+	Failures int64 `json:"failures"` // tries to write a file
+
+	LastKey   string     `json:"last_key,omitempty"` // with the bucket
+	LastWrite *time.Time `json:"last_write,omitempty"`
+	LastError string     `json:"last_error,omitempty"` // empty once a file is written
+}
+
+// Status is a reading of the accounts.
+func (c *Capture) Status() CaptureStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.counts
+	now.Waiting = now.Sampled - now.Written - now.Dropped
+	return now
+}
