@@ -46,8 +46,8 @@ func (c *goClient) serveSeveral(t *testing.T, name string, mode types.InferenceE
 	c.awaitInService(t, name)
 }
 
-// ask sends an invocation as it is.
-func (c *goClient) ask(t *testing.T, in sagemakerruntime.InvokeEndpointInput) (string, error) {
+// invokeInput sends an invocation as it is.
+func (c *goClient) invokeInput(t *testing.T, in sagemakerruntime.InvokeEndpointInput) (string, error) {
 	t.Helper()
 	if in.ContentType == nil {
 		in.ContentType = aws.String("text/plain")
@@ -74,7 +74,7 @@ func TestPipelineOfProcessesGoesThroughAllContainers(t *testing.T) {
 	if got := c.mustInvoke(t, "pipeline", "echo echo through"); got != "through" {
 		t.Errorf("got %q", got)
 	}
-	got, err := c.ask(t, sagemakerruntime.InvokeEndpointInput{
+	got, err := c.invokeInput(t, sagemakerruntime.InvokeEndpointInput{
 		EndpointName: aws.String("pipeline"), ContentType: aws.String("text/csv"), Accept: aws.String("text/html"),
 		CustomAttributes: aws.String("trace=1"), InferenceId: aws.String("one"), Body: []byte("echo headers"),
 	})
@@ -100,7 +100,7 @@ func TestPipelineOfProcessesGoesThroughAllContainers(t *testing.T) {
 			t.Errorf("got %q\nwant %q", e.ErrorMessage(), want)
 		}
 	}
-	_, err = c.ask(t, sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("pipeline"), TargetContainerHostname: aws.String("container-1"), Body: []byte("pid")})
+	_, err = c.invokeInput(t, sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("pipeline"), TargetContainerHostname: aws.String("container-1"), Body: []byte("pid")})
 	wantValidation(t, err, "Endpoint pipeline is not a multi-container endpoint in direct mode and does not support target container hostname header.")
 	if images := c.describe(t, "pipeline").ProductionVariants[0].DeployedImages; len(images) != 3 || *images[1].SpecifiedImage != echoImage {
 		t.Errorf("deployed images %+v", images)
@@ -116,17 +116,17 @@ func TestDirectModeInvokesTheTargetContainerHostname(t *testing.T) {
 		return sagemakerruntime.InvokeEndpointInput{EndpointName: aws.String("direct"), TargetContainerHostname: host, Body: []byte(body)}
 	}
 	for _, host := range []string{"first", "second"} {
-		if got, err := c.ask(t, in(&host, "env WHO")); err != nil || got != "I am the "+host {
+		if got, err := c.invokeInput(t, in(&host, "env WHO")); err != nil || got != "I am the "+host {
 			t.Errorf("%s: %q, %v", host, got, err)
 		}
 	}
-	_, err := c.ask(t, in(aws.String("second"), "status 500 no"))
+	_, err := c.invokeInput(t, in(aws.String("second"), "status 500 no"))
 	if e := asError[*runtimetypes.ModelError](t, err); !strings.HasPrefix(e.ErrorMessage(), `Received server error (500) from second with message "no". See `) {
 		t.Errorf("got %q", e.ErrorMessage())
 	}
-	_, err = c.ask(t, in(aws.String("third"), "pid"))
+	_, err = c.invokeInput(t, in(aws.String("third"), "pid"))
 	wantValidation(t, err, "Endpoint direct has no container with hostname third.")
-	_, err = c.ask(t, in(nil, "pid"))
+	_, err = c.invokeInput(t, in(nil, "pid"))
 	e := asError[*runtimetypes.ValidationError](t, err)
 	id, tail, _ := strings.Cut(strings.TrimPrefix(e.ErrorMessage(), "Request "), " ")
 	if len(id) != 36 || tail != "is missing a target container hostname header." {

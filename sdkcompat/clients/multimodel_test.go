@@ -43,7 +43,7 @@ func (c *goClient) serveModels(t *testing.T, name, prefix string, instances int3
 
 func (c *goClient) askModel(t *testing.T, endpoint, model, body string) (string, error) {
 	t.Helper()
-	return c.ask(t, sagemakerruntime.InvokeEndpointInput{EndpointName: &endpoint, TargetModel: &model, Body: []byte(body)})
+	return c.invokeInput(t, sagemakerruntime.InvokeEndpointInput{EndpointName: &endpoint, TargetModel: &model, Body: []byte(body)})
 }
 
 func (c *goClient) wantModel(t *testing.T, endpoint, name string) {
