@@ -27,6 +27,13 @@ func TestBoto3Journey(t *testing.T) {
 	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "python3", "boto3_journey.py")
 }
 
+func TestBoto3Streams(t *testing.T) {
+	t.Parallel()
+	needBoto3(t)
+	env := append(clientEnvironment(sharedDaemon(t), newAccount()), "TEST_IMAGE="+testImage)
+	runJourney(t, env, "python3", "boto3_stream.py")
+}
+
 func TestBoto3InferenceComponents(t *testing.T) {
 	t.Parallel()
 	needBoto3(t)

@@ -10,6 +10,14 @@
 //	headers        answers what came with the request
 //	wait PATH      answers once PATH exists
 //	crash          exits before it answers
+//	pieces N PATH  sends "piece 0", "piece 1" and so on, each once PATH and its
+//	               number exists
+//	broken N       sends N pieces and breaks the connection
+//	hang PATH      sends a piece, and creates PATH when the caller has gone
+//	flood PATH     sends 256 MB and keeps in PATH how many bytes it could
+//
+// POST /v1/chat/completions repeats the last message, word by word if it is to
+// be streamed.
 //
 // With BROKEN it answers every invocation with status 500. READY_FILE names a
 // file without which GET /ping answers 503, STOP_FILE one without which it does
@@ -43,6 +51,7 @@ func main() {
 	if os.Getenv("SAGEMAKER_MULTI_MODEL") == "true" {
 		serveModels()
 	} else {
+		http.HandleFunc("POST /v1/chat/completions", chat)
 		http.HandleFunc("POST /invocations", func(w http.ResponseWriter, r *http.Request) { obey(w, r, os.Getenv("SM_MODEL_DIR")) })
 	}
 	address := net.JoinHostPort("127.0.0.1", os.Getenv("SAGEMAKER_BIND_TO_PORT"))
@@ -120,6 +129,8 @@ func obey(w http.ResponseWriter, r *http.Request, dir string) {
 		fmt.Fprint(w, "waited")
 	case "crash":
 		os.Exit(3)
+	case "pieces", "broken", "hang", "flood":
+		stream(w, r, verb, rest)
 	default:
 		http.Error(w, "unknown verb "+verb, http.StatusBadRequest)
 	}
