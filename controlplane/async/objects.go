@@ -147,6 +147,9 @@ func (q *Queue) written(ctx context.Context, r *record, location string) (*outco
 // explain says in a caller's words what S3 has answered.
 func explain(err error) error {
 	if e, ok := errors.AsType[smithy.APIError](err); ok {
+		if e.ErrorMessage() == "" {
+			return fmt.Errorf("its S3 answers %.100s", e.ErrorCode())
+		}
 		return fmt.Errorf("its S3 answers %.100s: %.200s", e.ErrorCode(), e.ErrorMessage())
 	}
 	return fmt.Errorf("its S3 cannot be reached: %w", err)
