@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 )
 
 func TestJavaScriptSDKJourney(t *testing.T) {
@@ -33,6 +37,38 @@ func TestOpenAIClient(t *testing.T) {
 	env := clientEnvironment(c.daemon, c.account)
 	runJourney(t, env, "node", filepath.Join(dir, "openai.mjs"), "chat-simulated")
 	runJourney(t, append(env, "TEST_MODEL=yes"), "node", filepath.Join(dir, "openai.mjs"), "chat-process")
+	c.hostChat(t, "chat-hosts", "chat-component")
+	runJourney(t, env, "node", filepath.Join(dir, "openai.mjs"), "chat-hosts", "chat-component")
+}
+
+// hostChat makes an endpoint that hosts an inference component.
+func (c *goClient) hostChat(t *testing.T, endpoint, component string) {
+	t.Helper()
+	v := variant("AllTraffic", "", 1, 1)
+	v.ModelName = nil
+	_, err := c.sm.CreateEndpointConfig(t.Context(), &sagemaker.CreateEndpointConfigInput{
+		EndpointConfigName: &endpoint, ProductionVariants: []types.ProductionVariant{v},
+		ExecutionRoleArn: aws.String("arn:aws:iam::" + c.account + ":role/sagemaker"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.sm.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{EndpointName: &endpoint, EndpointConfigName: &endpoint}); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitInService(t, endpoint)
+	_, err = c.sm.CreateInferenceComponent(t.Context(), &sagemaker.CreateInferenceComponentInput{
+		InferenceComponentName: &component, EndpointName: &endpoint, VariantName: aws.String("AllTraffic"),
+		Specification: &types.InferenceComponentSpecification{
+			Container:                   &types.InferenceComponentContainerSpecification{Image: aws.String(echoImage)},
+			ComputeResourceRequirements: &types.InferenceComponentComputeResourceRequirements{MinMemoryRequiredInMb: aws.Int32(1024)},
+		},
+		RuntimeConfig: &types.InferenceComponentRuntimeConfig{CopyCount: aws.Int32(1)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.awaitComponent(t, component)
 }
 
 var javaScriptSDK sync.Mutex // two npms in one folder harm each other
