@@ -84,6 +84,7 @@ func (h *invokeHeaders) fill(req *dataplane.Request, operation string, body []by
 		CustomAttributes: h.get("X-Amzn-Sagemaker-Custom-Attributes"),
 		InferenceID:      h.get("X-Amzn-Sagemaker-Inference-Id"),
 		PrefixAwareID:    h.get("X-Amzn-Sagemaker-Prefix-Aware-Id"),
+		SessionID:        h.get("X-Amzn-Sagemaker-Session-Id"),
 		TargetVariant:    h.get("X-Amzn-Sagemaker-Target-Variant"),
 		TargetContainer:  h.get("X-Amzn-Sagemaker-Target-Container-Hostname"),
 		TargetModel:      h.get("X-Amzn-Sagemaker-Target-Model"),
@@ -102,6 +103,5 @@ var unusableHeaders = [...]struct {
 	message *sdkcompat.Message
 	what    string
 }{
-	{"X-Amzn-Sagemaker-Session-Id", sdkcompat.NotImplemented, "stateful sessions"},
 	{"X-Amzn-Sagemaker-Enable-Explanations", sdkcompat.NotImplemented, "EnableExplanations"},
 }

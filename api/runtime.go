@@ -129,6 +129,7 @@ func (r *runtime) invoke(ctx *fasthttp.RequestCtx, name []byte) error {
 	if a := state.ans.CustomAttributes; a != "" {
 		ctx.Response.Header.Set("X-Amzn-Sagemaker-Custom-Attributes", a)
 	}
+	setSession(&ctx.Response.Header, &state.ans)
 	// The answer's buffer becomes the response's, and the other way round.
 	state.ans.Body = ctx.Response.SwapBody(state.ans.Body)
 	return nil
@@ -141,6 +142,17 @@ func setRoute(h *fasthttp.ResponseHeader, route *dataplane.Route) {
 	}
 	if route.Instance != "" {
 		h.SetCanonical(instanceHeader, octets(route.Instance))
+	}
+}
+
+// setSession passes on what the container said of a stateful session. Its
+// X-Amzn-SageMaker-Session-Id has another name here (docs: stateful-sessions).
+func setSession(h *fasthttp.ResponseHeader, ans *dataplane.Answer) {
+	if ans.NewSession != "" {
+		h.Set("X-Amzn-Sagemaker-New-Session-Id", ans.NewSession)
+	}
+	if ans.ClosedSession != "" {
+		h.Set("X-Amzn-Sagemaker-Closed-Session-Id", ans.ClosedSession)
 	}
 }
 

@@ -19,6 +19,10 @@ func invokeError(ctx *fasthttp.RequestCtx, req *dataplane.Request, ans *dataplan
 		return modelError(ans.StatusCode, string(ans.Body), scope, endpoint, route.Container)
 	case errors.Is(err, dataplane.ErrNoEndpoint):
 		return sdkcompat.EndpointUnknown.Error(endpoint, scope.Account)
+	case errors.Is(err, dataplane.ErrNoSession):
+		return sdkcompat.SessionUnknown.Error(endpoint)
+	case errors.Is(err, dataplane.ErrSessionOfStream):
+		return sdkcompat.SessionOfStream.Error()
 	case errors.Is(err, dataplane.ErrNoVariant):
 		return sdkcompat.TargetVariantUnknown.Error(endpoint)
 	case errors.Is(err, dataplane.ErrNoWeight):

@@ -25,6 +25,7 @@ type Endpoint struct {
 
 	snapshot  atomic.Pointer[Snapshot]
 	responses atomic.Pointer[Responses]
+	sessions  sessions
 
 	mu  sync.Mutex // guards src
 	src *rand.Rand // for the choice of a variant

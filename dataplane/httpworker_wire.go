@@ -39,6 +39,7 @@ const (
 	headerAccept      = "Accept: "
 	headerAttributes  = "X-Amzn-SageMaker-Custom-Attributes: "
 	headerInferenceID = "X-Amzn-SageMaker-Inference-Id: "
+	headerSession     = "X-Amzn-SageMaker-Session-Id: " // docs: stateful-sessions
 	// The contract for adapters (aws/model-hosting-container-standards,
 	// docs/sagemaker/05_lora_adapter_management.md).
 	headerAdapter = "X-Amzn-SageMaker-Adapter-Identifier: "
@@ -51,6 +52,7 @@ func (h *requestHead) append(b []byte, req *Request) []byte {
 	b = appendHeader(b, headerAccept, req.Accept)
 	b = appendHeader(b, headerAttributes, req.CustomAttributes)
 	b = appendHeader(b, headerInferenceID, req.InferenceID)
+	b = appendHeader(b, headerSession, req.SessionID)
 	b = appendHeader(b, headerAdapter, req.Adapter)
 	if h.hasBody {
 		b = append(b, "Content-Length: "...)
@@ -73,7 +75,7 @@ func appendHeader(b []byte, name, value string) []byte {
 // caller must not be able to write headers or requests of their own.
 func sendable(req *Request) bool {
 	return isFieldValue(req.ContentType) && isFieldValue(req.Accept) &&
-		isFieldValue(req.CustomAttributes) && isFieldValue(req.InferenceID) && isFieldValue(req.Adapter)
+		isFieldValue(req.CustomAttributes) && isFieldValue(req.InferenceID) && isFieldValue(req.SessionID) && isFieldValue(req.Adapter)
 }
 
 // isFieldValue is RFC 9110's field-value without regard to blanks at its ends.
@@ -173,6 +175,7 @@ func (c *httpConn) readHead(h *answerHead, ans *Answer) error {
 	}
 	*h = answerHead{status: status, keep: minor == '1', length: -1}
 	ans.StatusCode, ans.ContentType, ans.CustomAttributes = status, "", ""
+	ans.NewSession, ans.ClosedSession = "", ""
 	for total := len(line); ; {
 		line, err := readLine(c.r)
 		if err != nil {
@@ -230,9 +233,15 @@ func (c *httpConn) header(h *answerHead, ans *Answer, name, value []byte) error 
 			}
 			h.chunked = true
 		}
-	case len("X-Amzn-SageMaker-Custom-Attributes"):
+	case len("X-Amzn-SageMaker-Session-Id"):
+		if equalFold(name, "x-amzn-sagemaker-session-id") {
+			ans.NewSession = string(value)
+		}
+	case len("X-Amzn-SageMaker-Custom-Attributes"): // and of Closed-Session-Id
 		if equalFold(name, "x-amzn-sagemaker-custom-attributes") {
 			ans.CustomAttributes = intern(&c.attributes, value)
+		} else if equalFold(name, "x-amzn-sagemaker-closed-session-id") {
+			ans.ClosedSession = string(value)
 		}
 	}
 	return nil

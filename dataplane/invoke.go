@@ -37,6 +37,14 @@ func (f *Fleet) Invoke(ctx context.Context, key Key, req *Request, ans *Answer) 
 	if e == nil {
 		return Route{}, ErrNoEndpoint
 	}
+	if req.SessionID != "" {
+		return e.invokeSession(ctx, req, ans)
+	}
+	return e.route(ctx, req, ans)
+}
+
+// route finds an instance for a request, of the newest snapshot if need be.
+func (e *Endpoint) route(ctx context.Context, req *Request, ans *Answer) (Route, error) {
 	s := e.Snapshot()
 	for {
 		route, err := e.invoke(ctx, s, req, ans)

@@ -98,6 +98,7 @@ func (p *Pool) Invoke(ctx context.Context, req *Request, ans *Answer) (*Instance
 
 func (in *Instance) invoke(ctx context.Context, req *Request, ans *Answer) error {
 	in.invocations.Add(1)
+	ans.instance = in
 	err := in.answer(ctx, req, ans)
 	if err != nil || ans.StatusCode >= 400 {
 		in.errors.Add(1)

@@ -34,7 +34,7 @@ type stream struct {
 
 // Begin notes the status for the instance's accounts.
 func (s *stream) Begin(head *Answer) error {
-	s.ans.StatusCode, s.ans.Container = head.StatusCode, head.Container
+	s.ans.StatusCode, s.ans.Container, s.ans.ClosedSession = head.StatusCode, head.Container, head.ClosedSession
 	return s.Sink.Begin(head)
 }
 

@@ -102,7 +102,7 @@ type Spec struct {
 	StartupTimeout  time.Duration
 	DownloadTimeout time.Duration
 
-	Dir  string    // the instance's own directory; exists, is empty, and is removed by the caller after Stop
+	Dir  string    // the instance's own; the worker makes it if it needs one, the caller removes it after Stop
 	Log  io.Writer // what the worker prints; safe for concurrent use
 	Seed uint64    // for workers that draw random numbers; differs per instance
 }
@@ -144,6 +144,7 @@ type Request struct {
 	CustomAttributes string
 	InferenceID      string
 	PrefixAwareID    string
+	SessionID        string // NewSession or that of a session; see Answer.NewSession
 	TargetVariant    string
 	// TargetContainer is TargetContainerHostname.
 	TargetContainer string
@@ -172,6 +173,12 @@ type Answer struct {
 	// is from, if it is not the last one's success; empty for the only one.
 	Container string
 	Body      []byte // reused: a worker appends to Body[:0]
+	// NewSession is a stateful session that the worker has begun: its id and
+	// "; Expires=" with a time. ClosedSession is the id of one that it has ended
+	// (docs: stateful-sessions).
+	NewSession, ClosedSession string
+
+	instance *Instance // that answered
 
 	stream *stream // where the answer goes as it comes; nil: into Body
 }

@@ -43,6 +43,10 @@ type Config struct {
 	// Models is what models cost in a container of Mode MultiModel.
 	Models Models `yaml:"models"`
 
+	// Sessions is how long a stateful session lasts, up to a day; 0 means that the
+	// worker knows no sessions and ignores SessionId, as most containers do.
+	Sessions time.Duration `yaml:"sessions"`
+
 	// MeasuredOn is the instance type that Concurrency, Contention and Latency
 	// were measured on; empty means ml.m5.large. On another type capacity goes by
 	// vCPUs, or by accelerator memory, and speed by the kind of accelerator: twice
@@ -120,6 +124,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("queue %d is not within 0 (default) to %d", c.Queue, maxQueue)
 	case !(c.Contention >= 0 && c.Contention <= 1000): // also catches NaN
 		return fmt.Errorf("contention %v is not within 0 to 1000", c.Contention)
+	case c.Sessions < 0 || c.Sessions > maxSession:
+		return fmt.Errorf("sessions %v is not within 0 (none) to %v", c.Sessions, maxSession)
 	case c.Startup < 0:
 		return fmt.Errorf("startup %v is negative", c.Startup)
 	case !(c.FailureRate >= 0 && c.FailureRate <= 1):

@@ -24,6 +24,7 @@ type worker struct {
 
 	requests atomic.Uint64
 	models   modelTable
+	sessions sessions
 
 	done     chan struct{}
 	stopOnce sync.Once
@@ -82,6 +83,9 @@ func (w *worker) respond(ctx context.Context, n uint64, said *speech, req *datap
 			v.explain(ans)
 			return nil
 		}
+	}
+	if req.SessionID != "" && w.cfg.Sessions > 0 && !w.sessions.attend(req, ans, w.cfg.Sessions) {
+		return nil
 	}
 	switch {
 	case said == nil:
