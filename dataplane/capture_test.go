@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
+
+// captureLine is a line as a reader sees it.
+type captureLine struct {
+	CaptureData struct {
+		EndpointInput, EndpointOutput *struct{ ObservedContentType, Mode, Data, Encoding string }
+	}
+	EventMetadata struct {
+		CustomAttributes                    []string
+		EventID, InferenceID, InferenceTime string
+	}
+}
 
 // bucket keeps what is put into it, or does what fail says first.
 type bucket struct {
@@ -121,15 +133,41 @@ func TestCaptureEncodesByContentType(t *testing.T) {
 		{"text/csv", "\xff", "BASE64", "/w=="}, // JSON cannot hold it as text
 		{"text/csv", "", "CSV", ""},
 	} {
-		c := &Capture{config: config}
-		if got := c.payload("INPUT", []byte(test.contentType), []byte(test.data)); got.Encoding != test.encoding || got.Data != test.want || got.ObservedContentType != test.contentType {
+		if got := encoded(t, config, test.contentType, test.data); got.Encoding != test.encoding || got.Data != test.want || got.ObservedContentType != test.contentType {
 			t.Errorf("%q: got %+v", test.contentType, got)
 		}
 	}
-	c := &Capture{} // without CaptureContentTypeHeader everything is base64 (API_DataCaptureConfig)
-	if got := c.payload("INPUT", []byte("text/csv"), []byte("x")); got.Encoding != "BASE64" {
+	// Without CaptureContentTypeHeader everything is base64 (API_DataCaptureConfig).
+	if got := encoded(t, CaptureConfig{Input: true}, "text/csv", "x"); got.Encoding != "BASE64" {
 		t.Errorf("got %+v", got)
 	}
+}
+
+// encoded is what is written of an input.
+func encoded(t *testing.T, config CaptureConfig, contentType, data string) (got struct{ ObservedContentType, Mode, Data, Encoding string }) {
+	t.Helper()
+	line := (&Capture{config: config}).appendLine(nil, &captured{input: []byte(data), inputType: []byte(contentType)})
+	var l captureLine
+	if err := json.Unmarshal(line, &l); err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	return *l.CaptureData.EndpointInput
+}
+
+func FuzzCapturedTextIsJSON(f *testing.F) {
+	for _, s := range []string{"", "5.1,3.5", "a\"b\\c\n\r\t\x00\x1f\x7f", "é\u2028", "\xff", "<&>"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var got string
+		line := appendText([]byte("x"), text)
+		if err := json.Unmarshal(line[1:], &got); err != nil || got != strings.ToValidUTF8(string(text), "\uFFFD") && got != string(text) {
+			t.Errorf("%q is written as %s, %v", text, line, err)
+		}
+		if bytes.ContainsRune(line, '\n') {
+			t.Errorf("%q breaks the line", text)
+		}
+	})
 }
 
 func TestCaptureOptionsChooseTheSides(t *testing.T) {
@@ -369,6 +407,28 @@ func TestCaptureWithoutS3OrWithAnotherURLSaysSo(t *testing.T) {
 			c.Close(ctx)
 		})
 	}
+}
+
+// What the callers' goroutines and the writer do for one request of 50 bytes.
+func BenchmarkCapture(b *testing.B) {
+	req := &Request{ContentType: "text/csv", Body: []byte(strings.Repeat("5.1,3.5,1.", 5))}
+	b.Run("record", func(b *testing.B) {
+		c := (&Captures{TimeScale: 1e-6}).NewCapture(everything(100), 1)
+		defer c.cancel()
+		b.ReportAllocs()
+		for b.Loop() {
+			c.record("AllTraffic", time.Now(), req, "text/csv", req.Body)
+		}
+	})
+	b.Run("line", func(b *testing.B) {
+		c := &Capture{config: everything(100)}
+		r := &captured{at: time.Now(), input: req.Body, output: req.Body, inputType: []byte("text/csv"), outputType: []byte("text/csv")}
+		var line []byte
+		b.ReportAllocs()
+		for b.Loop() {
+			line = c.appendLine(line[:0], r)
+		}
+	})
 }
 
 // A server that takes connections and never answers, under a real client.

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"math"
+	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // workerFunc makes a worker of what it answers.
@@ -216,4 +219,34 @@ func TestShadowVariantStreamsWhatIsStreamed(t *testing.T) {
 			t.Errorf("TargetVariant names the shadow variant: %v", err)
 		}
 	})
+}
+
+// A field that a later change adds must not share the connection's memory either.
+func TestCopiedRequestSharesNoMemory(t *testing.T) {
+	var req Request
+	fields := reflect.ValueOf(&req).Elem()
+	for i := range fields.NumField() {
+		switch f := fields.Field(i); {
+		case !fields.Type().Field(i).IsExported():
+		case f.Kind() == reflect.String:
+			f.SetString(strings.Clone("text of " + fields.Type().Field(i).Name))
+		case f.Kind() == reflect.Slice:
+			f.SetBytes([]byte("body"))
+		}
+	}
+	const static = "Operation" // a constant of the caller's
+	c := req.clone()
+	for i := range fields.NumField() {
+		name, was, is := fields.Type().Field(i).Name, fields.Field(i), reflect.ValueOf(c).Field(i)
+		switch was.Kind() {
+		case reflect.String:
+			if is.Len() > 0 && name != static && unsafe.StringData(was.String()) == unsafe.StringData(is.String()) {
+				t.Errorf("%s is shared", name)
+			}
+		case reflect.Slice:
+			if is.Len() == 0 || was.Pointer() == is.Pointer() {
+				t.Errorf("%s is shared or lost", name)
+			}
+		}
+	}
 }
