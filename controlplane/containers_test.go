@@ -20,8 +20,9 @@ import (
 	"github.com/sagelocal/sagelocal/store"
 )
 
-// appending launches what appends its image's name to the body, after a latency
-// that the image may have, and fails images named "broken".
+// appending launches what appends its image's name to the body. Images named
+// "broken" do not start, "slow" ones take their time, and "failing" ones answer
+// with status 500.
 func appending() dataplane.Launcher {
 	kind := echo()
 	return launcherFunc(func(ctx context.Context, spec dataplane.Spec) (dataplane.Worker, error) {
@@ -49,6 +50,9 @@ func (w appended) Invoke(ctx context.Context, req *dataplane.Request, ans *datap
 	}
 	err := w.Worker.Invoke(ctx, req, ans)
 	ans.Body = append(append(ans.Body, '+'), w.image...)
+	if w.image == "failing" {
+		ans.StatusCode = 500
+	}
 	return err
 }
 
@@ -103,6 +107,18 @@ func TestPipelineGoesThroughItsContainersInOrder(t *testing.T) {
 		}
 		if _, _, err := r.send(&dataplane.Request{TargetContainer: "container-2"}); !errors.Is(err, dataplane.ErrNotDirect) {
 			t.Errorf("with a target: %v, want ErrNotDirect", err)
+		}
+	})
+}
+
+func TestContainerThatFailsIsNamedInTheRoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, appending())
+		defer r.stop()
+		r.pipelined("", "one", "failing", "three")
+		r.settle("e", statusInService)
+		if body, route, err := r.send(&dataplane.Request{}); err != nil || body != "+one+failing" || route.Container != "container-2" {
+			t.Errorf("%q by %q, %v", body, route.Container, err)
 		}
 	})
 }

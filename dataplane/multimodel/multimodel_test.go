@@ -90,6 +90,27 @@ func TestMemoryShortageUnloadsTheLeastRecentlyUsed(t *testing.T) {
 	})
 }
 
+// Memory that was given back after the container had said 507 counts.
+func TestMemoryThatIsFreedBehindA507IsTried(t *testing.T) {
+	c := newContainer()
+	in := start(t, c, nil, "a", "b")
+	defer in.stop()
+	in.want("a")
+	tries := 0
+	c.reply = func(method, path string, ans *dataplane.Answer) bool {
+		if method != http.MethodPost || path != "/models" {
+			return false
+		}
+		if tries++; tries > 1 {
+			return false
+		}
+		in.Worker.(*host).evict(t.Context())
+		ans.StatusCode = http.StatusInsufficientStorage
+		return true
+	}
+	in.want("b")
+}
+
 func TestLoadWaitsWhileTheOtherModelsAreInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newContainer()

@@ -322,6 +322,31 @@ func TestContainerThatDoesNotStartStopsTheOthersAndIsNamed(t *testing.T) {
 	}
 }
 
+func TestFirstFailureEndsTheOtherStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spec := launchertest.Spec(t)
+		spec.Containers = []dataplane.Container{{Hostname: "slow"}, {Hostname: "bad"}}
+		began := time.Now()
+		_, err := New(Config{
+			Launcher: func(c dataplane.Container) dataplane.Launcher {
+				return launcherFunc(func(ctx context.Context, _ dataplane.Spec) (dataplane.Worker, error) {
+					if c.Hostname == "bad" {
+						time.Sleep(time.Second)
+						return nil, dataplane.ErrPing
+					}
+					<-ctx.Done()
+					return nil, ctx.Err()
+				})
+			},
+			OpenLog: func(spec *dataplane.Spec, _ string) (io.WriteCloser, error) { return kept{spec.Log}, nil },
+		}).Launch(t.Context(), spec)
+		e, ok := errors.AsType[*dataplane.ContainerError](err)
+		if !ok || e.Container != "bad" || errors.Is(err, context.Canceled) || time.Since(began) != time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
 func TestLogThatCannotBeOpenedFailsTheLaunch(t *testing.T) {
 	spec := launchertest.Spec(t)
 	spec.Containers = []dataplane.Container{{Hostname: "a"}, {Hostname: "b"}}
