@@ -49,6 +49,7 @@ var sections = []section{
 	{"allocations", defaultTable, (*bench).allocations},
 	{"plane", defaultTable, (*bench).plane},
 	{"store", defaultTable, (*bench).stores},
+	{"async", defaultTable, (*bench).asyncQueue},
 	{"matrix", "bench-matrix", (*bench).matrix},
 	{"scale", "bench-scale", (*bench).scale},
 }
