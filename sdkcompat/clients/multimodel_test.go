@@ -118,7 +118,7 @@ func TestModelsThatCannotBeHadAreAWSsErrors(t *testing.T) {
 
 	_, err := c.askModel(t, "errors", "absent.tar.gz", "x")
 	wantValidation(t, err, "Failed to download model data (bucket: "+bucket+", key: mme/absent.tar.gz). Please ensure that there is an object located at the URL "+
-		"and that the role passed to CreateModel has permissions to download the object (no such object in the bucket: file does not exist).")
+		"and that the role passed to CreateModel has permissions to download the object (no such object in the bucket).")
 	_, err = c.askModel(t, "errors", "garbage.tar.gz", "x")
 	if e := asError[*runtimetypes.ValidationError](t, err); !strings.Contains(e.ErrorMessage(), "not in gzip format") {
 		t.Errorf("got %q", e.ErrorMessage())
