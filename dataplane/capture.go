@@ -63,21 +63,62 @@ type Capture struct {
 
 	mu      sync.Mutex
 	closed  bool
-	waiting fifo[*captured]
+	waiting fifo[captured]
 	bytes   int           // of waiting
+	slab    []byte        // what is left of it holds the next small records
 	writer  chan struct{} // closed when the writer ends; nil while there is none
 	counts  CaptureStatus
 }
 
-// captured is a request and its answer in memory of their own.
+// captured is a request and its answer in memory of their own. It has few
+// pointers, for the garbage collector follows those of all that wait.
 type captured struct {
-	variant                       string
-	at                            time.Time
-	input, output                 []byte
-	inputType, outputType         []byte
-	inferenceID, customAttributes []byte
-	size                          int
+	variant string
+	at      time.Time
+	memory  []byte
+	ends    [capturedParts]int32 // of the parts in memory
 }
+
+// The parts of a record.
+const (
+	capturedInput = iota
+	capturedOutput
+	capturedInputType
+	capturedOutputType
+	capturedInferenceID
+	capturedCustomAttributes
+	capturedParts
+)
+
+// capturedTexts are the parts of a record that were strings, in order.
+type capturedTexts [capturedParts - capturedInputType]string
+
+// fill puts the parts behind one another. There is room for all of them.
+func (r *captured) fill(input, output []byte, texts *capturedTexts) {
+	r.memory = append(r.memory, input...)
+	r.ends[capturedInput] = int32(len(r.memory))
+	r.memory = append(r.memory, output...)
+	r.ends[capturedOutput] = int32(len(r.memory))
+	for i, text := range texts {
+		r.memory = append(r.memory, text...)
+		r.ends[capturedInputType+i] = int32(len(r.memory))
+	}
+}
+
+func (r *captured) part(i int) []byte {
+	from := int32(0)
+	if i > 0 {
+		from = r.ends[i-1]
+	}
+	return r.memory[from:r.ends[i]]
+}
+
+// Records of up to smallRecord bytes share slabs of memory: an allocation for
+// each would cost more than the copy.
+const (
+	smallRecord = 8 << 10
+	slabBytes   = 64 << 10
+)
 
 // NewCapture makes an endpoint's capture. The seed makes its samples repeatable.
 func (cs *Captures) NewCapture(config CaptureConfig, seed uint64) *Capture {
@@ -151,38 +192,41 @@ func (c *Capture) record(variant string, at time.Time, req *Request, outputType 
 	if !c.config.Output {
 		output = nil
 	}
+	texts := capturedTexts{req.ContentType, outputType, req.InferenceID, req.CustomAttributes}
 	size := len(input) + len(output)
+	for _, text := range texts {
+		size += len(text)
+	}
+	r := captured{variant: variant, at: at}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if !c.admit(size) {
 		return
 	}
-	memory := make([]byte, 0, size+len(req.ContentType)+len(outputType)+len(req.InferenceID)+len(req.CustomAttributes))
-	keep := func(b []byte) []byte {
-		from := len(memory)
-		memory = append(memory, b...)
-		return memory[from:len(memory):len(memory)]
+	if size <= smallRecord {
+		if len(c.slab) < size {
+			c.slab = make([]byte, slabBytes)
+		}
+		r.memory, c.slab = c.slab[:0:size], c.slab[size:]
+		r.fill(input, output, &texts)
+	} else { // not under the lock
+		c.mu.Unlock()
+		r.memory = make([]byte, 0, size)
+		r.fill(input, output, &texts)
+		c.mu.Lock()
 	}
-	keepText := func(s string) []byte {
-		from := len(memory)
-		memory = append(memory, s...)
-		return memory[from:len(memory):len(memory)]
-	}
-	c.enqueue(&captured{
-		variant: variant, at: at, size: size,
-		input: keep(input), output: keep(output),
-		inputType: keepText(req.ContentType), outputType: keepText(outputType),
-		inferenceID: keepText(req.InferenceID), customAttributes: keepText(req.CustomAttributes),
-	})
+	c.enqueue(r)
 }
 
 // admit makes room for a record, at the expense of the oldest of the endpoint's.
+// The caller holds c.mu.
 func (c *Capture) admit(size int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.counts.Sampled++
 	for !c.waiting.empty() && (c.bytes+size > maxCaptureBytes || c.waiting.len() >= maxCaptureRecords ||
 		c.shared.held.Load()+int64(size) > maxCapturesBytes) {
-		c.release(c.waiting.pop())
-		c.counts.Dropped++
+		oldest := c.waiting.pop()
+		c.release(len(oldest.memory))
 	}
 	if c.closed || size > maxCaptureBytes || c.shared.held.Load()+int64(size) > maxCapturesBytes {
 		c.counts.Dropped++
@@ -193,18 +237,18 @@ func (c *Capture) admit(size int) bool {
 	return true
 }
 
-// release gives back a record's place in memory. The caller holds c.mu.
-func (c *Capture) release(r *captured) {
-	c.bytes -= r.size
-	c.shared.held.Add(-int64(r.size))
+// release gives back the place of a record that is dropped. The caller holds
+// c.mu.
+func (c *Capture) release(size int) {
+	c.bytes -= size
+	c.shared.held.Add(-int64(size))
+	c.counts.Dropped++
 }
 
-func (c *Capture) enqueue(r *captured) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// enqueue lets the record be written. The caller holds c.mu.
+func (c *Capture) enqueue(r captured) {
 	if c.closed {
-		c.release(r)
-		c.counts.Dropped++
+		c.release(len(r.memory))
 		return
 	}
 	c.waiting.push(r)
@@ -212,11 +256,17 @@ func (c *Capture) enqueue(r *captured) {
 		c.writer = make(chan struct{})
 		go c.write(c.writer)
 	}
-	if c.bytes >= captureFileBytes {
-		select {
-		case c.full <- struct{}{}:
-		default:
-		}
+	c.hurry()
+}
+
+// hurry wakes the writer when there is enough for a file. The caller holds c.mu.
+func (c *Capture) hurry() {
+	if c.bytes < captureFileBytes && c.waiting.len() < captureFileRecords {
+		return
+	}
+	select {
+	case c.full <- struct{}{}:
+	default:
 	}
 }
 

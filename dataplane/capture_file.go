@@ -20,8 +20,12 @@ import (
 )
 
 const (
-	// captureFileBytes of payloads are written without waiting for more.
-	captureFileBytes = 8 << 20
+	// captureFileBytes of payloads, or captureFileRecords, are written without
+	// waiting for more.
+	captureFileBytes   = 8 << 20
+	captureFileRecords = 20_000
+	// lineBytes is about what a line has beside its payloads.
+	lineBytes = 320
 	// captureTimeout is how long S3 may take for one file.
 	captureTimeout = 30 * time.Second
 	// Waits between the tries to write a file, doubled each time. After Close
@@ -47,7 +51,7 @@ func (c *Capture) write(ended chan struct{}) {
 		if len(batch) == 0 {
 			return
 		}
-		for _, f := range c.files(batch) {
+		for _, f := range c.files(batch, int(held)) {
 			c.upload(f)
 		}
 		c.shared.held.Add(-held)
@@ -67,23 +71,18 @@ func (c *Capture) await() {
 
 // take is what is written next. When there is nothing the writer is gone for
 // whoever looks.
-func (c *Capture) take() (batch []*captured, held int64) {
+func (c *Capture) take() (batch []captured, held int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.waiting.empty() && held < captureFileBytes {
+	for !c.waiting.empty() && held < captureFileBytes && len(batch) < captureFileRecords {
 		r := c.waiting.pop()
-		batch, held = append(batch, r), held+int64(r.size)
+		batch, held = append(batch, r), held+int64(len(r.memory))
 	}
 	c.bytes -= int(held)
 	if len(batch) == 0 {
 		c.writer = nil
 	}
-	if c.bytes >= captureFileBytes {
-		select {
-		case c.full <- struct{}{}:
-		default:
-		}
-	}
+	c.hurry()
 	return batch, held
 }
 
@@ -96,23 +95,36 @@ func (cs *Captures) scaled(d time.Duration) time.Duration {
 
 // files are the records as they are stored: a variant's of one hour in one file,
 // in the order in which the requests ended.
-func (c *Capture) files(batch []*captured) []*captureFile {
+func (c *Capture) files(batch []captured, held int) []*captureFile {
+	type folder struct {
+		variant string
+		hour    int64
+	}
 	var all []*captureFile
-	open := map[string]*captureFile{}
-	for _, r := range batch {
-		at := r.at.UTC()
-		folder := fmt.Sprintf("%s/%s/%s/", c.config.Endpoint, r.variant, at.Format("2006/01/02/15"))
-		f := open[folder]
+	open := map[folder]*captureFile{}
+	for i := range batch {
+		r := &batch[i]
+		of := folder{r.variant, r.at.Unix() / 3600}
+		f := open[of]
 		if f == nil {
-			name := strings.ReplaceAll(at.Format("04-05.000"), ".", "-") + "-" + uuid.NewString() + ".jsonl"
-			f = &captureFile{key: folder + name}
-			open[folder] = f
+			f = &captureFile{key: c.key(r)}
+			if len(all) == 0 { // as a rule the only one
+				f.body = make([]byte, 0, held*4/3+lineBytes*len(batch))
+			}
+			open[of] = f
 			all = append(all, f)
 		}
 		f.body = c.appendLine(f.body, r)
 		f.records++
 	}
 	return all
+}
+
+// key is that of the file whose first record is r, below the destination.
+func (c *Capture) key(r *captured) string {
+	at := r.at.UTC()
+	name := strings.ReplaceAll(at.Format("04-05.000"), ".", "-")
+	return fmt.Sprintf("%s/%s/%s/%s-%s.jsonl", c.config.Endpoint, r.variant, at.Format("2006/01/02/15"), name, uuid.NewString())
 }
 
 // appendLine writes a record as AWS does, in AWS's order:
@@ -128,25 +140,25 @@ func (c *Capture) files(batch []*captured) []*captureFile {
 func (c *Capture) appendLine(to []byte, r *captured) []byte {
 	to = append(to, `{"captureData":{`...)
 	if c.config.Input {
-		to = c.appendPayload(to, `"endpointInput":{"observedContentType":`, `"INPUT"`, r.inputType, r.input)
+		to = c.appendPayload(to, `"endpointInput":{"observedContentType":`, `"INPUT"`, r.part(capturedInputType), r.part(capturedInput))
 	}
 	if c.config.Input && c.config.Output {
 		to = append(to, ',')
 	}
 	if c.config.Output {
-		to = c.appendPayload(to, `"endpointOutput":{"observedContentType":`, `"OUTPUT"`, r.outputType, r.output)
+		to = c.appendPayload(to, `"endpointOutput":{"observedContentType":`, `"OUTPUT"`, r.part(capturedOutputType), r.part(capturedOutput))
 	}
 	to = append(to, `},"eventMetadata":{`...)
-	if len(r.customAttributes) > 0 {
+	if custom := r.part(capturedCustomAttributes); len(custom) > 0 {
 		to = append(to, `"customAttributes":[`...)
-		to = appendText(to, r.customAttributes)
+		to = appendText(to, custom)
 		to = append(to, `],`...)
 	}
 	to = append(to, `"eventId":"`...)
 	to = append(to, newEventID()...)
-	if len(r.inferenceID) > 0 {
+	if id := r.part(capturedInferenceID); len(id) > 0 {
 		to = append(to, `","inferenceId":`...)
-		to = appendText(to, r.inferenceID)
+		to = appendText(to, id)
 		to = append(to, `,"inferenceTime":"`...)
 	} else {
 		to = append(to, `","inferenceTime":"`...)

@@ -146,7 +146,9 @@ func TestCaptureEncodesByContentType(t *testing.T) {
 // encoded is what is written of an input.
 func encoded(t *testing.T, config CaptureConfig, contentType, data string) (got struct{ ObservedContentType, Mode, Data, Encoding string }) {
 	t.Helper()
-	line := (&Capture{config: config}).appendLine(nil, &captured{input: []byte(data), inputType: []byte(contentType)})
+	r := new(captured)
+	r.fill([]byte(data), nil, &capturedTexts{contentType})
+	line := (&Capture{config: config}).appendLine(nil, r)
 	var l captureLine
 	if err := json.Unmarshal(line, &l); err != nil {
 		t.Fatalf("%s: %v", line, err)
@@ -422,7 +424,8 @@ func BenchmarkCapture(b *testing.B) {
 	})
 	b.Run("line", func(b *testing.B) {
 		c := &Capture{config: everything(100)}
-		r := &captured{at: time.Now(), input: req.Body, output: req.Body, inputType: []byte("text/csv"), outputType: []byte("text/csv")}
+		r := &captured{at: time.Now()}
+		r.fill(req.Body, req.Body, &capturedTexts{"text/csv", "text/csv"})
 		var line []byte
 		b.ReportAllocs()
 		for b.Loop() {
