@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,10 +52,13 @@ func asyncCrashes(t *testing.T) (all []asyncCrash) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "db")
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // guards the next three
 		var accepted []string
 		var last string
 		watching := false
 		db, err := store.Open(store.Options{Path: path, Tables: Tables(), Committed: func() {
+			mu.Lock()
+			defer mu.Unlock()
 			if !watching {
 				return
 			}
@@ -83,14 +87,19 @@ func asyncCrashes(t *testing.T) (all []asyncCrash) {
 		defer r.stop()
 		r.deployAsync("e", notified(), variantOf("a", 1))
 		r.upload("in", []byte("from s3"))
-		watching = true
+		locked := func(f func()) {
+			mu.Lock()
+			defer mu.Unlock()
+			f()
+		}
+		locked(func() { watching = true })
 		for _, body := range asyncBodies {
 			_, err := r.InvokeEndpointAsync(r.ctx, asyncInput(body))
 			r.must(err)
-			accepted = append(accepted, body)
+			locked(func() { accepted = append(accepted, body) })
 			after(10 * time.Second)
 		}
-		watching = false
+		locked(func() { watching = false })
 	})
 	return all
 }

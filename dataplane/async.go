@@ -92,7 +92,7 @@ func (e *Endpoint) invokeAsync(ctx context.Context, s *Snapshot, req *Request, a
 	}
 	if in != nil {
 		route.Instance = in.ID
-		if errors.Is(err, ErrBroken) && in.State() == Draining {
+		if errors.Is(err, ErrBroken) && in.told.Load() {
 			err = fmt.Errorf("%w: %w", ErrInterrupted, err)
 		}
 	}

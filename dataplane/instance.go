@@ -48,8 +48,9 @@ type Instance struct {
 	state        atomic.Int32
 	invocations  atomic.Int64
 	errors       atomic.Int64
-	worker       Worker    // set once, before the state becomes InService
-	models       ModelHost // the worker, if it is one
+	told         atomic.Bool // to stop, while it was in service
+	worker       Worker      // set once, before the state becomes InService
+	models       ModelHost   // the worker, if it is one
 	started      time.Time
 
 	// Guarded by the pool's lock.
@@ -90,6 +91,7 @@ func (in *Instance) Drain(ctx context.Context) {
 	if !in.state.CompareAndSwap(int32(InService), int32(Draining)) {
 		return
 	}
+	in.told.Store(true)
 	in.pool.leave(in)
 	select {
 	case <-in.drained:
