@@ -49,6 +49,9 @@ func (a *admin) register(r *mux.Router) {
 	r.Methods(http.MethodPut).Path("/alarms/{name}").Handler(a.route(a.putAlarm))
 	r.Methods(http.MethodGet).Path("/async").Handler(a.route(a.getAsync))
 	r.Methods(http.MethodGet).Path("/notifications").Handler(a.route(a.getNotifications))
+	r.Methods(http.MethodGet).Path("/endpoints/{name}/faults").Handler(a.route(a.getFaults))
+	r.Methods(http.MethodPut).Path("/endpoints/{name}/faults").Handler(a.route(a.putFaults))
+	r.Methods(http.MethodDelete).Path("/endpoints/{name}/faults").Handler(a.route(a.deleteFaults))
 	r.Methods(http.MethodGet).Path("/endpoints/{name}/logs").Handler(a.route(a.getLogs))
 }
 

@@ -55,6 +55,9 @@ func invokeError(ctx *fasthttp.RequestCtx, req *dataplane.Request, ans *dataplan
 		// Nobody reads this any more, unless the daemon itself stops.
 		return sdkcompat.RequestCanceled.Error()
 	}
+	if f := (*dataplane.FaultError)(nil); errors.As(err, &f) {
+		return injected(f, endpoint)
+	}
 	if e := targetError(req, err, endpoint, string(ctx.Response.Header.Peek(requestIDHeader))); e != nil {
 		return e
 	}

@@ -47,6 +47,8 @@ type endpointRecord struct {
 	// Responses is the script that the admin route set, as JSON; empty means
 	// that of the configuration file.
 	Responses string
+	// Faults are those that the admin route set, in the same way.
+	Faults string
 }
 
 var endpoints = newTable[endpointRecord]("endpoints",

@@ -210,10 +210,8 @@ func (r *reconciler) publish(rec *desired, want map[group]int, copies map[copyGr
 	defer r.plane.queue.Wake(rec.UID)
 	r.tap(s, rec)
 	if e := r.plane.Fleet.Publish(r.key, s, r.seed("variants")); e.Responses() == nil {
-		if script, err := r.plane.script(rec.endpointRecord); err != nil {
-			r.log.Error("cannot read the scripted answers", "error", err)
-		} else {
-			e.SetResponses(script)
+		if err := r.plane.equip(e, rec.endpointRecord); err != nil {
+			r.log.Error("cannot read the endpoint's scripts", "error", err)
 		}
 	}
 }

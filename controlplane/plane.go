@@ -41,6 +41,8 @@ type Options struct {
 	// Responses are the scripted answers of the configuration file, by endpoint
 	// name in lower case.
 	Responses map[string][]dataplane.ResponseRule
+	// Faults are those of the configuration file, in the same way.
+	Faults map[string]dataplane.FaultScript
 	// Alarms answers for the alarms of AutoRollbackConfiguration; nil means those
 	// that SetAlarmState has set.
 	Alarms AlarmSource

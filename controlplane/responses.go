@@ -24,24 +24,49 @@ func (p *Plane) PutResponses(ctx context.Context, endpoint string, rules []datap
 			return fmt.Errorf("encode scripted responses: %w", err)
 		}
 	}
+	return p.putScript(ctx, endpoint, func(rec *endpointRecord) { rec.Responses = string(text) })
+}
+
+// putScript changes one of an endpoint's scripts and puts both into force.
+func (p *Plane) putScript(ctx context.Context, endpoint string, change func(*endpointRecord)) error {
 	scope := scopeOf(ctx)
 	return p.DB.Update(func(tx *store.Tx) error {
 		rec, err := getEndpoint(tx, scope, endpoint)
 		if err != nil {
 			return err
 		}
-		rec.Responses = string(text)
-		script, err := p.script(rec)
+		change(rec)
+		responses, err := p.responses(rec)
+		if err != nil {
+			return err
+		}
+		faults, err := p.faults(rec)
 		if err != nil {
 			return err
 		}
 		tx.OnCommit(func() {
 			if e := p.Fleet.Lookup(endpointKey(scope, endpoint)); e != nil {
-				e.SetResponses(script)
+				e.SetResponses(responses)
+				e.SetFaults(faults)
 			}
 		})
 		return endpoints.Put(tx, store.Scope(scope), id(endpoint), rec)
 	})
+}
+
+// equip puts an endpoint's scripts into force.
+func (p *Plane) equip(e *dataplane.Endpoint, rec *endpointRecord) error {
+	responses, err := p.responses(rec)
+	if err != nil {
+		return err
+	}
+	faults, err := p.faults(rec)
+	if err != nil {
+		return err
+	}
+	e.SetResponses(responses)
+	e.SetFaults(faults)
+	return nil
 }
 
 // GetResponses lists the rules that are in force and how often each has answered
@@ -62,8 +87,8 @@ func (p *Plane) GetResponses(ctx context.Context, endpoint string) ([]dataplane.
 	return e.Responses().Status(), nil
 }
 
-// script compiles the endpoint's own rules, or else the configuration file's.
-func (p *Plane) script(rec *endpointRecord) (*dataplane.Responses, error) {
+// responses compiles the endpoint's own rules, or else the configuration file's.
+func (p *Plane) responses(rec *endpointRecord) (*dataplane.Responses, error) {
 	rules := p.Responses[id(*rec.EndpointName)]
 	if rec.Responses != "" {
 		rules = nil

@@ -26,6 +26,7 @@ type Endpoint struct {
 	snapshot  atomic.Pointer[Snapshot]
 	responses atomic.Pointer[Responses]
 	sessions  sessions
+	faults    atomic.Pointer[Faults]
 
 	mu  sync.Mutex // guards src
 	src *rand.Rand // for the choice of a variant

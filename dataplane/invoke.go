@@ -37,6 +37,12 @@ func (f *Fleet) Invoke(ctx context.Context, key Key, req *Request, ans *Answer) 
 	if e == nil {
 		return Route{}, ErrNoEndpoint
 	}
+	if f := e.faults.Load(); f != nil && e.Snapshot().Serving {
+		var err error
+		if req.fault, err = f.strike(req.Operation); err != nil {
+			return Route{}, err
+		}
+	}
 	if req.SessionID != "" {
 		return e.invokeSession(ctx, req, ans)
 	}

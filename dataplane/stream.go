@@ -54,8 +54,16 @@ func (in *Instance) answer(ctx context.Context, req *Request, ans *Answer) error
 	return in.pass(ctx, req, ans)
 }
 
-// pass lets the worker answer, as a whole or as it comes.
+// pass lets the worker answer, unless a fault does.
 func (in *Instance) pass(ctx context.Context, req *Request, ans *Answer) error {
+	if req.fault != nil {
+		return req.fault.act(ctx, in, req, ans)
+	}
+	return in.respond(ctx, req, ans)
+}
+
+// respond lets the worker answer, as a whole or as it comes.
+func (in *Instance) respond(ctx context.Context, req *Request, ans *Answer) error {
 	if ans.stream == nil {
 		return in.worker.Invoke(ctx, req, ans)
 	}

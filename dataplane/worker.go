@@ -161,6 +161,8 @@ type Request struct {
 	// PerInstance, of an asynchronous request, is how many an instance may have at
 	// once; 0 for all others.
 	PerInstance int
+
+	fault *fault // what strikes it; nil for most
 }
 
 // Answer is what a worker said. The caller that passed it to Invoke owns it,

@@ -129,6 +129,7 @@ var (
 // sagelocal's own routes.
 var (
 	InvalidResponsesBody = message(validation, Chosen, `The body is not {"rules": [...]}: {cause}`, "")
+	InvalidFaults        = message(validation, Chosen, "Invalid faults: {cause}.", "")
 	InvalidResponses     = message(validation, Chosen, "Invalid scripted responses: {cause}.", "")
 	InvalidTail          = message(validation, Chosen, "tail must be a number from 1 to 10000.", "")
 	InvalidEndpointName  = message(validation, Chosen, "Invalid endpoint name {name}.", "")

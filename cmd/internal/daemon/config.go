@@ -33,6 +33,8 @@ type Config struct {
 	S3      S3Config          `yaml:"s3"`
 	// Responses are scripted answers by endpoint name.
 	Responses map[string][]dataplane.ResponseRule `yaml:"responses"`
+	// Faults are injected faults by endpoint name.
+	Faults map[string]dataplane.FaultScript `yaml:"faults"`
 	// Quotas are what each account may have in each region, Capacity what there
 	// is for all of them.
 	Quotas   controlplane.Quotas         `yaml:"quotas"`
@@ -112,6 +114,11 @@ func (c *Config) check() error {
 	}
 	if err := c.S3.check(); err != nil {
 		return fmt.Errorf("s3: %w", err)
+	}
+	for endpoint, script := range c.Faults {
+		if _, err := dataplane.NewFaults(script); err != nil {
+			return fmt.Errorf("faults of endpoint %s: %w", endpoint, err)
+		}
 	}
 	for endpoint, rules := range c.Responses {
 		if _, err := dataplane.NewResponses(rules); err != nil {

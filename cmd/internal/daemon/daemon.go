@@ -119,12 +119,16 @@ func (d *Daemon) build(o Options, config *Config, db *store.DB) {
 		TimeScale: o.TimeScale, Logger: o.Logger,
 	}
 	responses := map[string][]dataplane.ResponseRule{}
+	faults := map[string]dataplane.FaultScript{}
+	for name, script := range config.Faults {
+		faults[strings.ToLower(name)] = script
+	}
 	for name, rules := range config.Responses {
 		responses[strings.ToLower(name)] = rules
 	}
 	d.plane = controlplane.New(controlplane.Options{
 		DB: db, Fleet: fleet, Launcher: newLaunchers(config, data, o.TimeScale).For,
-		ModelData: data, Captures: captures, Logs: logs, Responses: responses, Dir: d.dataDir,
+		ModelData: data, Captures: captures, Logs: logs, Responses: responses, Faults: faults, Dir: d.dataDir,
 		Quotas: config.Quotas, Capacity: config.capacity,
 		S3: d.s3.Client, Async: config.Async, Subscriptions: config.subscriptions,
 		TimeScale: o.TimeScale, Seed: o.Seed, Logger: o.Logger,
