@@ -54,6 +54,9 @@ func (c loraCopy) LoadAdapter(_ context.Context, name, dir string) error {
 	if c.err != nil {
 		return c.err
 	}
+	if _, loaded := c.copies[c.id][name]; loaded {
+		return errors.New("loaded twice")
+	}
 	text, err := os.ReadFile(filepath.Join(dir, "weights"))
 	c.copies[c.id][name] = string(text)
 	return err

@@ -22,16 +22,10 @@ func (r *reconciler) problem(g copyGroup, w wantedCopies) *componentProblem {
 			return &componentProblem{reason: copyFailure(s.err, name), err: s.err}
 		}
 	}
-	since, waiting := r.components.roomless[g]
-	timeout := r.provisionTimeout(w.variant)
-	if waiting && time.Since(since) >= timeout {
-		n := 0
-		for key, s := range r.components.copies {
-			if key.copyGroup == g && s.phase == vacantSlot {
-				n++
-			}
-		}
-		return &componentProblem{reason: noRoom(w, n)}
+	short, waiting := r.components.roomless[g]
+	if waiting && time.Since(short.since) >= r.provisionTimeout(w.variant) {
+		_, vacant := r.components.count(g)
+		return &componentProblem{reason: noRoom(w, vacant)}
 	}
 	return nil
 }

@@ -226,7 +226,7 @@ func (r *reconciler) knows(now *desired, adapter *inferenceComponentRecord) bool
 			continue
 		}
 		for key, s := range r.components.copies {
-			if key.component == base.key() && s.live() && !s.adapters[adapter.key()] {
+			if key.component == base.key() && s.live() && s.adapters[adapter.key()] != adapterKnown {
 				return false
 			}
 		}

@@ -13,12 +13,11 @@ import (
 // componentFleet is the copies of an endpoint's inference components. It belongs
 // to the endpoint's reconciler.
 type componentFleet struct {
-	copies      map[copyKey]*copySlot
-	pools       map[poolKey]*dataplane.Pool
-	generations map[string]int64         // by componentKey, worked on last
-	noCapacity  map[string]*atomic.Int64 // by componentKey
-	// roomless tells since when copies of a group have found no place.
-	roomless     map[copyGroup]time.Time
+	copies       map[copyKey]*copySlot
+	pools        map[poolKey]*dataplane.Pool
+	generations  map[string]int64         // by componentKey, worked on last
+	noCapacity   map[string]*atomic.Int64 // by componentKey
+	roomless     map[copyGroup]shortage
 	consolidated map[group]time.Time // last scale-in by consolidation
 	// exhausted tells until when the machine has no room for a type.
 	exhausted map[hostOffer]time.Time
@@ -30,10 +29,18 @@ type componentFleet struct {
 func newComponentFleet() componentFleet {
 	return componentFleet{
 		copies: map[copyKey]*copySlot{}, pools: map[poolKey]*dataplane.Pool{}, generations: map[string]int64{},
-		noCapacity: map[string]*atomic.Int64{}, roomless: map[copyGroup]time.Time{},
+		noCapacity: map[string]*atomic.Int64{}, roomless: map[copyGroup]shortage{},
 		consolidated: map[group]time.Time{}, exhausted: map[hostOffer]time.Time{},
 		adapterErrors: map[string]error{},
 	}
+}
+
+// shortage tells since when copies of a group have found no place, with so many
+// that had one. It begins anew when there are more of them, and ends when all
+// have one.
+type shortage struct {
+	since time.Time
+	live  int
 }
 
 // poolKey names the copies of a component in one deployment, of whatever
@@ -57,10 +64,18 @@ type copySlot struct {
 	instance *dataplane.Instance
 	cancel   context.CancelFunc // ends the copy
 	served   time.Time
-	// adapters are those that the worker was told of, by componentKey; true once
-	// it has answered.
-	adapters map[string]bool
+	adapters map[string]adapterState // by componentKey
 }
+
+// adapterState is what a copy makes of an adapter.
+type adapterState int
+
+const (
+	adapterUntold adapterState = iota
+	adapterTold                // a load or an unload is under way
+	adapterKnown
+	adapterRefused
+)
 
 // idle tells that nothing runs.
 func (f *componentFleet) idle() bool { return len(f.copies) == 0 && f.loading == 0 }
@@ -114,6 +129,20 @@ func wantCopies(rec *endpointRecord, components []*inferenceComponentRecord) map
 		}
 	}
 	return all
+}
+
+// count is how many of a group's copies have a place, and how many have none.
+func (f *componentFleet) count(g copyGroup) (live, vacant int) {
+	for key, s := range f.copies {
+		switch {
+		case key.copyGroup != g:
+		case s.live():
+			live++
+		case s.phase == vacantSlot:
+			vacant++
+		}
+	}
+	return live, vacant
 }
 
 // copiesOn counts the copies on an instance, those that are stopping included.

@@ -21,9 +21,9 @@ func (r *reconciler) launchCopy(ctx context.Context, key copyKey, host string, w
 	in.Host, in.Component = host, *w.component.InferenceComponentName
 	s.phase, s.cancel, s.instance, s.host = starting, cancel, in, host
 	s.needs, _ = w.revision.needs(hostType)
-	s.adapters = map[string]bool{}
+	s.adapters = map[string]adapterState{}
 	for _, a := range adapters {
-		s.adapters[a.key()] = true
+		s.adapters[a.key()] = adapterKnown
 	}
 	spec := r.copySpec(key, in, w)
 	alternatives := len(instanceTypes(&w.variant.Config))
@@ -109,10 +109,10 @@ func (r *reconciler) tellAdapters(ctx context.Context, components []*inferenceCo
 	for _, base := range components {
 		for _, a := range adaptersOf(base, components) {
 			for key, s := range r.components.copies {
-				if _, told := s.adapters[a.key()]; key.component != base.key() || s.phase != serving || told {
+				if key.component != base.key() || s.phase != serving || s.adapters[a.key()] != adapterUntold {
 					continue
 				}
-				s.adapters[a.key()] = false
+				s.adapters[a.key()] = adapterTold
 				r.components.loading++
 				in := s.instance
 				go func() {
@@ -129,21 +129,22 @@ func (r *reconciler) tellAdapters(ctx context.Context, components []*inferenceCo
 func (r *reconciler) forgetAdapter(ctx context.Context, a *inferenceComponentRecord) bool {
 	done := true
 	for key, s := range r.components.copies {
-		known, told := s.adapters[a.key()]
-		if !told {
+		host, ok := worker(s).(dataplane.AdapterHost)
+		switch s.adapters[a.key()] {
+		case adapterUntold:
 			continue
-		}
-		if !known { // still loading, or already being unloaded
+		case adapterTold:
 			done = false
 			continue
+		case adapterRefused:
+			ok = false
 		}
-		host, ok := worker(s).(dataplane.AdapterHost)
 		if !ok || s.phase != serving {
 			delete(s.adapters, a.key())
 			continue
 		}
 		done = false
-		s.adapters[a.key()] = false
+		s.adapters[a.key()] = adapterTold
 		r.components.loading++
 		in := s.instance
 		go func() {
@@ -174,10 +175,12 @@ func (r *reconciler) observeAdapter(s *copySlot, ev event) {
 			r.log.Warn("copy cannot unload an adapter", "adapter", ev.adapter, "error", ev.err)
 		}
 		delete(s.adapters, ev.adapter)
-	case ev.err != nil && !errors.Is(ev.err, context.Canceled):
-		r.components.adapterErrors[ev.adapter] = ev.err
+	case errors.Is(ev.err, context.Canceled): // the plane stops
 		delete(s.adapters, ev.adapter)
-	case ev.err == nil:
-		s.adapters[ev.adapter] = true
+	case ev.err != nil:
+		r.components.adapterErrors[ev.adapter] = ev.err
+		s.adapters[ev.adapter] = adapterRefused
+	default:
+		s.adapters[ev.adapter] = adapterKnown
 	}
 }

@@ -92,7 +92,6 @@ func (r *reconciler) startCopies(ctx context.Context, now *desired, want map[cop
 		hosts := r.hostsOf(v, g)
 		assigned, without := place(hosts, f.placed(true), due)
 		for _, key := range slices.SortedFunc(maps.Keys(assigned), copyKey.compare) {
-			delete(f.roomless, key.copyGroup) // it gets on: the time-out begins anew
 			r.launchCopy(ctx, key, assigned[key], want[key.copyGroup], adaptersOf(want[key.copyGroup].component, now.components))
 		}
 		for _, u := range without {
@@ -101,20 +100,30 @@ func (r *reconciler) startCopies(ctx context.Context, now *desired, want map[cop
 		_, unplaced[g] = place(hosts, f.placed(false), without)
 	}
 	r.tellAdapters(r.plane.ctx, now.components)
+	return unplaced, sooner(wait, r.observeRoom(want, waiting))
+}
+
+// observeRoom keeps account of the groups of which copies wait for room. wait is
+// how long it is until the first of them is given up.
+func (r *reconciler) observeRoom(want map[copyGroup]wantedCopies, waiting map[copyGroup]bool) (wait time.Duration) {
+	f := &r.components
 	for g := range f.roomless {
-		if !waiting[g] {
+		if _, vacant := f.count(g); vacant == 0 {
 			delete(f.roomless, g)
 		}
 	}
 	for g := range waiting {
-		if f.roomless[g].IsZero() {
-			f.roomless[g] = time.Now()
-		}
-		if left := time.Until(f.roomless[g].Add(r.provisionTimeout(want[g].variant))); left > 0 {
-			wait = sooner(wait, left)
+		live, _ := f.count(g)
+		if short, known := f.roomless[g]; !known || live > short.live {
+			f.roomless[g] = shortage{time.Now(), live}
 		}
 	}
-	return unplaced, wait
+	for g, short := range f.roomless {
+		if w, wanted := want[g]; wanted {
+			wait = sooner(wait, max(0, time.Until(short.since.Add(r.provisionTimeout(w.variant)))))
+		}
+	}
+	return wait
 }
 
 // provisionTimeout is the variant's VariantInstanceProvisionTimeoutInSeconds,

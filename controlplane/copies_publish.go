@@ -107,7 +107,7 @@ func (r *reconciler) awaitComponents(now *desired, want map[copyGroup]wantedCopi
 				f.failure = failure{p.problem, w.variant.name()}
 			}
 			_, roomless := r.components.roomless[g]
-			if p.serving < w.count && !(roomless && now.Update.rolling() != nil) {
+			if p.serving < w.count && (!roomless || now.Update.rolling() == nil) {
 				f.reached = false
 			}
 		} else if p.serving < w.count && p.problem == nil {

@@ -204,6 +204,34 @@ func TestSpecificationsSayWhatRunsOnWhichInstanceType(t *testing.T) {
 	})
 }
 
+func TestManagedInstanceScalingStaysWithinTheAccountsQuota(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, byImage())
+		defer r.stop()
+		r.Quotas = Quotas{Instances: map[string]int{"ml.g5.12xlarge": 3}}
+		r.deployHosts("e", hostOf("v", 1, managed(1, 9)))
+		r.component("c", "e", gpus("one", 4), 1)
+		r.settleComponent("c", componentInService)
+		r.resize("c", 6)
+		out := r.settleComponent("c", componentInService)
+		if out.FailureReason == nil || *out.RuntimeConfig.DesiredCopyCount != 1 {
+			t.Errorf("%+v, reason %q", out.RuntimeConfig, aws.ToString(out.FailureReason))
+		}
+		r.resize("c", 3)
+		if out := r.settleComponent("c", componentInService); out.FailureReason != nil || r.instances("e") != 3 {
+			t.Errorf("%d instances, reason %q; want the three that the quota allows", r.instances("e"), aws.ToString(out.FailureReason))
+		}
+	})
+}
+
+func TestInstanceOffersAllButASixteenthOfItsMemory(t *testing.T) {
+	v := variant{Config: hostOf("v", 1, nil)}
+	got := v.offer("ml.g5.12xlarge")
+	if want := (resources{milliCPU: 48_000, memoryMiB: 180 * 1024, accelerators: 4}); got.capacity != want || got.partitions != nil {
+		t.Errorf("%+v, want %+v: 48 vCPU, 192 GiB and 4 GPUs less the reserve", got, want)
+	}
+}
+
 func TestCopiesAreGivenWhatTheyReserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kind := byImage()

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -142,6 +143,7 @@ func TestUpdateInferenceComponentRollsBack(t *testing.T) {
 	for name, tc := range map[string]struct {
 		image  string
 		policy *types.InferenceComponentDeploymentConfig
+		after  time.Duration // 10 s when 0
 		during func(r *rig)
 		want   string
 	}{
@@ -155,6 +157,11 @@ func TestUpdateInferenceComponentRollsBack(t *testing.T) {
 		},
 		"on an alarm": {
 			image: "new", policy: rolling(1, 60, "errors"),
+			during: func(r *rig) { r.must(r.SetAlarmState(r.ctx, "errors", AlarmAlarm)) },
+			want:   "One or more alarms of the AutoRollbackConfiguration went into the ALARM state during the deployment: errors.",
+		},
+		"on an alarm when half is done": {
+			image: "new", policy: rolling(1, 8, "errors"), after: 15 * time.Second,
 			during: func(r *rig) { r.must(r.SetAlarmState(r.ctx, "errors", AlarmAlarm)) },
 			want:   "One or more alarms of the AutoRollbackConfiguration went into the ALARM state during the deployment: errors.",
 		},
@@ -180,9 +187,15 @@ func TestUpdateInferenceComponentRollsBack(t *testing.T) {
 					spec = gpus(tc.image, 2)
 				}
 				r.updateComponent("c", spec, tc.policy)
-				time.Sleep(10 * time.Second)
+				time.Sleep(cmp.Or(tc.after, 10*time.Second))
 				if tc.during != nil {
 					tc.during(r)
+				}
+				for synctest.Wait(); r.describeComponent("c").InferenceComponentStatus == componentUpdating; synctest.Wait() {
+					if n := *r.describeComponent("c").RuntimeConfig.CurrentCopyCount; n < 3 {
+						t.Fatalf("only %d copies serve while it rolls back", n)
+					}
+					time.Sleep(50 * time.Millisecond)
 				}
 				out := r.settleComponent("c", componentInService)
 				if got := aws.ToString(out.FailureReason); got != tc.want {
@@ -397,6 +410,13 @@ func TestScaleInOfInstancesMovesTheirCopies(t *testing.T) {
 		stop := r.loadComponent("e", "c", 10, 20*time.Millisecond)
 		_, err := r.UpdateEndpointWeightsAndCapacities(r.ctx, capacities(types.DesiredWeightAndCapacity{VariantName: aws.String("v"), DesiredInstanceCount: aws.Int32(1)}))
 		r.must(err)
+		for r.endpoint("e").EndpointStatus == statusUpdating {
+			if n := *r.describeComponent("c").RuntimeConfig.CurrentCopyCount; n < 3 {
+				t.Fatalf("only %d copies serve while two move", n)
+			}
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+		}
 		out := r.settle("e", statusInService)
 		if n := *out.ProductionVariants[0].CurrentInstanceCount; n != 1 {
 			t.Errorf("%d instances, want 1", n)

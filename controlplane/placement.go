@@ -173,7 +173,7 @@ func inOrder(hosts []*hostLoad, requests []copyRequest) []copyRequest {
 		all[i] = sized{r, size(hosts, r)}
 	}
 	slices.SortFunc(all, func(a, b sized) int {
-		return cmp.Or(cmp.Compare(b.size, a.size), a.copyKey.compare(b.copyKey))
+		return cmp.Or(cmp.Compare(b.size, a.size), a.compare(b.copyKey))
 	})
 	sorted := make([]copyRequest, len(all))
 	for i := range all {

@@ -59,7 +59,8 @@ func TestPlaceSpreadsOrPacks(t *testing.T) {
 		"SPREAD counts the component's own copies before all others": {
 			hosts: hostsOf(big, "a", "b"), placed: []placedCopy{
 				{copyKey{copyGroup{component: "x"}, 9}, "a", small},
-				{copyKey{copyGroup{component: "y"}, 0}, "b", small}, {copyKey{copyGroup{component: "y"}, 1}, "b", small},
+				{copyKey{copyGroup{component: "y"}, 0}, "b", small},
+				{copyKey{copyGroup{component: "y"}, 1}, "b", small},
 			},
 			requests: copiesOf("x", 1, spread, small), want: map[string]int{"a": 1, "b": 3},
 		},

@@ -192,6 +192,7 @@ func (c *goClient) checkComponentFleet(t *testing.T) {
 func (c *goClient) updateComponentUnderLoad(t *testing.T) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	var load sync.WaitGroup
 	failures := make(chan error, 100)
 	for _, component := range []string{"colours", "french"} {
