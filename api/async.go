@@ -35,7 +35,7 @@ func (r *runtime) async(ctx *fasthttp.RequestCtx, name []byte) error {
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(struct{ InferenceId string }{*out.InferenceId}) //nolint:revive,staticcheck // AWS's name
+	body, err := json.Marshal(struct{ InferenceId string }{*out.InferenceId})
 	if err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}

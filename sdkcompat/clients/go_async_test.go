@@ -233,7 +233,7 @@ func TestAWSCLIAsync(t *testing.T) {
 	if err != nil {
 		t.Fatal(errors.Join(err, errors.New(errs)))
 	}
-	var out struct{ InferenceId, OutputLocation, FailureLocation string } //nolint:revive,staticcheck // AWS's names
+	var out struct{ InferenceId, OutputLocation, FailureLocation string }
 	if err := json.Unmarshal([]byte(answer), &out); err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,8 @@ func TestConfigErrorsSayWhereAndWhat(t *testing.T) {
 		{"a quota of no instance type", "quotas: {instances: {m5.large: 1}}\n", `quotas: instances: "m5.large" is no instance type`},
 		{"a negative quota", "quotas: {endpoints: -1}\n", "quotas: endpoints is negative"},
 		{"a quota that is no number", "quotas: {endpoints: many}\n", "endpoints: many"},
+		{"a negative bound of the queue", "async: {max_requests: -1}\n", "async: a bound is negative"},
+		{"a notification to no URL", "notifications: {\"arn:aws:sns:*\": 127.0.0.1}\n", "is not an http or https URL"},
 		{"a capacity of nothing", "capacity: [{instance_type: ml.m5.large}]\n", "capacity: rule 1: instance_type \"ml.m5.large\" needs exactly one of"},
 		{"an S3 that is not a URL", "s3: {endpoint: \"minio:9000\"}\n", "is not an http or https URL"},
 		{"another S3 and the embedded one", "s3: {endpoint: \"http://minio:9000\", listen: \"127.0.0.1:7241\"}\n", "nothing to listen for"},
