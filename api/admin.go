@@ -119,6 +119,8 @@ type (
 		Instances       []dataplane.InstanceStatus `json:"instances"`
 		// Copies are the copies of requests that a shadow variant has had.
 		Copies *dataplane.ShadowStatus `json:"copies,omitempty"`
+		// Only of a serverless variant.
+		Serverless *dataplane.ServerlessStatus `json:"serverless,omitempty"`
 	}
 )
 
@@ -152,6 +154,10 @@ func viewVariant(v *dataplane.Variant) variantView {
 	if v.Shadow != nil {
 		copies := v.Shadow.Status()
 		view.Copies = &copies
+	}
+	if s := v.Pool.Serverless(); s != nil {
+		status := s.Status()
+		view.Serverless = &status
 	}
 	return view
 }

@@ -9,7 +9,7 @@ import (
 func injected(f *dataplane.FaultError, endpoint string) error {
 	switch f.Code {
 	case dataplane.FaultThrottling:
-		return sdkcompat.FaultThrottled.Error()
+		return sdkcompat.Throttled.Error()
 	case dataplane.FaultUnavailable:
 		return sdkcompat.FaultUnavailable.Error(endpoint)
 	case dataplane.FaultNotReady:

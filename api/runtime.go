@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -143,6 +144,10 @@ func setRoute(h *fasthttp.ResponseHeader, route *dataplane.Route) {
 	if route.Instance != "" {
 		h.SetCanonical(instanceHeader, octets(route.Instance))
 	}
+	if route.ColdStart > 0 {
+		// In whole milliseconds, at least 1.
+		h.SetCanonical(coldStartHeader, strconv.AppendInt(nil, int64((route.ColdStart+time.Millisecond-1)/time.Millisecond), 10))
+	}
 }
 
 // setSession passes on what the container said of a stateful session. Its
@@ -159,6 +164,9 @@ func setSession(h *fasthttp.ResponseHeader, ans *dataplane.Answer) {
 var (
 	variantHeader  = []byte("X-Amzn-Invoked-Production-Variant")
 	instanceHeader = []byte("X-Sagelocal-Instance")
+	// coldStartHeader is how long the request waited for an environment of a
+	// serverless variant.
+	coldStartHeader = []byte("X-Sagelocal-Cold-Start-Ms")
 )
 
 // text is b without a copy: valid until the handler returns, which is as long as

@@ -14,6 +14,9 @@ import (
 func invokeError(ctx *fasthttp.RequestCtx, req *dataplane.Request, ans *dataplane.Answer, err error, scope sdkcompat.Scope, endpoint string, route dataplane.Route) error {
 	// Status 0: the container gave none (seen on AWS for answers after 60 s).
 	noAnswer := func(said string) error { return modelError(0, said, scope, endpoint, route.Container) }
+	if e := serverlessError(err, endpoint, &route, noAnswer); e != nil {
+		return e
+	}
 	switch {
 	case err == nil:
 		return modelError(ans.StatusCode, string(ans.Body), scope, endpoint, route.Container)

@@ -44,6 +44,8 @@ type variant struct {
 	Count         int32 // DesiredInstanceCount
 	Weight        float32
 	CurrentWeight float32 // what traffic follows until the update under way is done
+	// CurrentServerless is what is in force until then, when Config has another.
+	CurrentServerless *types.ProductionVariantServerlessConfig
 
 	// What to return to when the update under way fails.
 	RollbackCount  int32

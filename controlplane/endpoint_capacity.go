@@ -86,6 +86,8 @@ func setCapacity(v *variant, d *types.DesiredWeightAndCapacity, async bool) erro
 		v.Weight = *d.DesiredWeight
 	}
 	if u := d.ServerlessUpdateConfig; u != nil {
+		changed := *serverless
+		v.CurrentServerless, v.Config.ServerlessConfig, serverless = serverless, &changed, &changed
 		if u.MaxConcurrency != nil {
 			serverless.MaxConcurrency = u.MaxConcurrency
 		}

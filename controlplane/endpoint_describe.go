@@ -102,7 +102,7 @@ func summarize(rec *endpointRecord, v *variant, status *variantStatus, o observa
 		s.DeployedImages = append(s.DeployedImages, types.DeployedImage{SpecifiedImage: &image, ResolvedImage: &image, ResolutionTime: rec.CreationTime})
 	}
 	if c := v.Config.ServerlessConfig; c != nil {
-		s.CurrentServerlessConfig, s.DesiredServerlessConfig = c, c
+		s.CurrentServerlessConfig, s.DesiredServerlessConfig = v.serverless(), c
 	} else {
 		s.CurrentInstanceCount, s.DesiredInstanceCount = aws.Int32(o.inService), aws.Int32(v.Count)
 	}

@@ -46,6 +46,10 @@ func (r *reconciler) makePools(rec *endpointRecord) error {
 			if r.pools[g] != nil {
 				continue
 			}
+			if v.Config.ServerlessConfig != nil {
+				r.pools[g] = dataplane.NewServerlessPool(r.notify)
+				continue
+			}
 			pool, err := dataplane.NewPool(v.routing(), r.seed(v.name()))
 			if err != nil {
 				return fmt.Errorf("variant %s: %w", v.name(), err)
@@ -93,12 +97,13 @@ func (r *reconciler) launch(ctx context.Context, v *variant, key slotKey, instan
 		Seed:            r.seed(key.variant, key.ordinal),
 	}
 	v.on(instanceType).contain(&spec)
-	in := s.instance
+	in, hooks := s.instance, lifeHooks{ready: func() { r.events <- event{key: key, ready: true} }}
+	if v.Config.ServerlessConfig != nil {
+		hooks.delay = r.plane.scaled(r.plane.Serverless.ColdStart)
+	}
 	go func() {
 		defer cancel()
-		err := r.live(lifetime, in, spec, lifeHooks{
-			ready: func() { r.events <- event{key: key, ready: true} },
-		})
+		err := r.live(lifetime, in, spec, hooks)
 		r.plane.Capacity.release(instanceType)
 		r.events <- event{key: key, err: err}
 	}()
@@ -123,6 +128,7 @@ func Shape(instanceType string) (dataplane.Shape, bool) {
 
 // lifeHooks are called in the course of an instance's life.
 type lifeHooks struct {
+	delay   time.Duration                           // before the worker starts
 	prepare func(context.Context, dataplane.Worker) // before it serves; may be nil
 	ready   func()                                  // when it serves
 }
@@ -142,6 +148,9 @@ func (r *reconciler) live(ctx context.Context, in *dataplane.Instance, spec data
 		spec.Log = log
 	}
 
+	if !pause(ctx, hooks.delay) {
+		return nil
+	}
 	worker, err := r.plane.launcher(&spec).Launch(ctx, spec)
 	if ctx.Err() != nil && err != nil {
 		return nil
@@ -166,6 +175,21 @@ func (r *reconciler) live(ctx context.Context, in *dataplane.Instance, spec data
 	}
 	r.drain(in, drain)
 	return errors.Join(err, worker.Stop(context.WithoutCancel(ctx), grace))
+}
+
+// pause is false when ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // drain waits for the instance's outstanding requests, less long once the whole

@@ -52,6 +52,8 @@ type slotState struct {
 	full  []string
 	short time.Time
 	waits bool
+
+	need need
 }
 
 // actions is the difference between what is wanted and what is there.
@@ -68,7 +70,7 @@ func plan(want map[group]int, have map[slotKey]slotState, now time.Time) actions
 		for ordinal := range want[g] {
 			key := slotKey{g, ordinal}
 			s := have[key]
-			if s.phase != vacantSlot {
+			if s.phase != vacantSlot || s.need == unneeded {
 				continue
 			}
 			if due := s.retryAt.Sub(now); due > 0 {
@@ -79,7 +81,7 @@ func plan(want map[group]int, have map[slotKey]slotState, now time.Time) actions
 		}
 	}
 	for key, s := range have {
-		if key.ordinal >= want[key.group] && (s.phase == starting || s.phase == serving) {
+		if (key.ordinal >= want[key.group] || s.need == unneeded) && (s.phase == starting || s.phase == serving) {
 			a.stop = append(a.stop, key)
 		}
 	}
@@ -132,12 +134,12 @@ func measure(want map[group]int, have map[slotKey]slotState) progress {
 		wanted := key.ordinal < want[key.group]
 		if s.phase != vacantSlot {
 			p.empty = false
-			f.surplus = f.surplus || !wanted
+			f.surplus = f.surplus || !wanted && s.need == always
 		}
 		if s.phase == serving {
 			f.serving[key.variant]++
 		}
-		if wanted && s.phase == vacantSlot && f.err == nil && giveUp(s) {
+		if wanted && s.need == always && s.phase == vacantSlot && f.err == nil && giveUp(s) {
 			f.failure = failure{s.err, key.variant}
 		}
 		p.fleets[key.deployment] = f
@@ -145,7 +147,8 @@ func measure(want map[group]int, have map[slotKey]slotState) progress {
 	for g, n := range want {
 		f := fleet(g.deployment)
 		for ordinal := range n {
-			f.reached = f.reached && have[slotKey{g, ordinal}].phase == serving
+			s := have[slotKey{g, ordinal}]
+			f.reached = f.reached && (s.phase == serving || s.need != always)
 		}
 		p.fleets[g.deployment] = f
 	}

@@ -31,7 +31,8 @@ type Options struct {
 	Launcher func(image string) dataplane.Launcher
 	// ModelData answers whether a ModelDataUrl can be read.
 	ModelData *dataplane.ModelData
-	// ModelEvents takes in what happens to the models of multi-model endpoints;
+	// ModelEvents takes in what happens to the models of multi-model endpoints, and
+	// how long the environments of serverless ones take to start;
 	// nil for nobody.
 	ModelEvents dataplane.ModelObserver
 	// Captures writes what data capture copies; nil is one without S3.
@@ -52,6 +53,8 @@ type Options struct {
 	// notifications go.
 	Async         async.Config
 	Subscriptions *async.Subscriptions
+	// Serverless says how the environments of serverless variants come and go.
+	Serverless Serverless
 	// Quotas limit what each account may have in each region.
 	Quotas Quotas
 	// Capacity is how many instances there are to be had; nil is no limit.

@@ -156,6 +156,7 @@ func (r *reconciler) reconcile(ctx context.Context) (wait time.Duration, gone bo
 func (r *reconciler) step(ctx context.Context, now *desired) (changed bool, wait time.Duration, err error) {
 	want := wanted(now.endpointRecord)
 	idle := r.startForBacklog(now.endpointRecord, want)
+	ending, nextIdle := r.scaleServerless(now.endpointRecord, want)
 	r.tidy(want)
 	r.makeTaps(now.endpointRecord, want)
 	copies := wantCopies(now.endpointRecord, now.components)
@@ -168,6 +169,9 @@ func (r *reconciler) step(ctx context.Context, now *desired) (changed bool, wait
 	// Traffic leaves an instance before the instance leaves its pool, so
 	// that no request finds an empty one.
 	r.publish(now, want, copies)
+	for _, gate := range ending {
+		gate.Close()
+	}
 	for _, key := range todo.stop {
 		r.stop(key)
 	}
@@ -183,7 +187,7 @@ func (r *reconciler) step(ctx context.Context, now *desired) (changed bool, wait
 		changed, due, err = r.advanceComponents(now, copies, unplaced)
 		wait = sooner(wait, due)
 	}
-	return changed || evicted, sooner(sooner(sooner(todo.wait, copyWait), wait), idle), err
+	return changed || evicted, sooner(sooner(sooner(todo.wait, copyWait), wait), sooner(idle, nextIdle)), err
 }
 
 // adopt starts afresh with another endpoint of the same name, and gives failed
@@ -260,6 +264,7 @@ func (r *reconciler) observe(ev event) {
 		if s.phase == starting {
 			s.phase, s.served = serving, time.Now()
 			s.full, s.short, s.waits = nil, time.Time{}, false
+			r.observeSetup(ev.key, s)
 		}
 		return
 	}
@@ -268,6 +273,8 @@ func (r *reconciler) observe(ev event) {
 	switch {
 	case s.phase == stopping:
 		delete(r.slots, ev.key)
+		return
+	case s.phase == starting && r.failedOnDemand(ev, s):
 		return
 	case s.phase == starting && errors.Is(ev.err, dataplane.ErrCapacity):
 		s.observeShortage(instanceType, ev.err)
@@ -294,6 +301,7 @@ func (r *reconciler) stop(key slotKey) {
 
 // stopAll ends every instance and waits until they are gone.
 func (r *reconciler) stopAll() {
+	r.closeServerless()
 	r.endShadows(func(group) bool { return true })
 	defer r.endCaptures(func(int64) bool { return true })
 	for key, s := range r.slots {

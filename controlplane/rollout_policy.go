@@ -31,6 +31,9 @@ func checkUpdate(present, target *deployment, policy *types.DeploymentConfig) er
 		return err
 	}
 	if p := policy.RollingUpdatePolicy; p != nil {
+		if present.Variants[0].Config.ServerlessConfig != nil {
+			return sdkcompat.RollingOfMany.Error()
+		}
 		return checkRolling(target, p)
 	}
 	if p := policy.BlueGreenUpdatePolicy; p != nil {

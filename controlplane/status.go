@@ -54,7 +54,7 @@ func nextStatus(rec *endpointRecord, at progress) transition {
 func serve(rec *endpointRecord, now time.Time) bool {
 	for i := range rec.Deployment.Variants {
 		v := &rec.Deployment.Variants[i]
-		v.CurrentWeight = v.Weight
+		v.CurrentWeight, v.CurrentServerless = v.Weight, nil
 	}
 	rec.Served = true
 	rec.enter(statusInService, now)
@@ -82,6 +82,7 @@ func rollBack(f failure) transition {
 		for i := range rec.Deployment.Variants {
 			v := &rec.Deployment.Variants[i]
 			v.Count, v.Weight = v.RollbackCount, v.RollbackWeight
+			v.Config.ServerlessConfig = v.serverless()
 		}
 		rec.Generation++
 		rec.enter(statusRollingBack, now)

@@ -57,6 +57,8 @@ type Instance struct {
 	index   int           // among the pool's members; -1 while it is none
 	leaving int           // requests outstanding since it left
 	drained chan struct{} // closed when leaving reaches zero
+
+	idleSince time.Time // of an environment of a serverless variant
 }
 
 // NewInstance makes a Pending instance for the pool. Slot, not ID, decides which

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // The ways in which a request cannot be routed, beside ErrNoInstance.
@@ -23,6 +24,9 @@ type Route struct {
 	// Component is the inference component that was asked for; nil when there is
 	// none of that name.
 	Component *Component
+	// ColdStart is how long the request waited for an environment of a serverless
+	// variant; 0 when one was idle.
+	ColdStart time.Duration
 }
 
 // ScriptedInstance stands for the instance in a scripted answer.
@@ -110,6 +114,7 @@ func (e *Endpoint) invoke(ctx context.Context, s *Snapshot, req *Request, ans *A
 	if ans.Container != "" {
 		route.Container = ans.Container
 	}
+	route.ColdStart = ans.ColdStart
 	return route, err
 }
 

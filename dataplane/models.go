@@ -71,9 +71,12 @@ const (
 	ModelDownloadingTime = "ModelDownloadingTime"
 	ModelLoadingTime     = "ModelLoadingTime"
 	ModelCacheHit        = "ModelCacheHit"
+	// ModelSetupTime is of a serverless endpoint: how long an environment took to
+	// come into service.
+	ModelSetupTime = "ModelSetupTime"
 )
 
-// ModelEvent is one data point of a multi-model endpoint.
+// ModelEvent is one data point of a multi-model or a serverless endpoint.
 type ModelEvent struct {
 	Metric      string
 	Key         Key

@@ -42,8 +42,9 @@ const (
 // requests never see the same idle instance; the lock is never held while a
 // request is under way.
 type Pool struct {
-	routing Routing
-	tap     atomic.Pointer[Tap] // nil when nothing is copied
+	routing    Routing
+	serverless *Serverless         // nil for a variant with instances
+	tap        atomic.Pointer[Tap] // nil when nothing is copied
 
 	mu      sync.Mutex
 	src     *rand.Rand
@@ -85,6 +86,9 @@ func (p *Pool) Len() int {
 // Invoke picks an instance, counts the request as outstanding, passes it on, and
 // takes it off the count again however the invocation ends.
 func (p *Pool) Invoke(ctx context.Context, req *Request, ans *Answer) (*Instance, error) {
+	if p.serverless != nil {
+		return p.serverless.invoke(ctx, req, ans)
+	}
 	if req.TargetModel != "" {
 		return p.invokeModel(ctx, req, ans)
 	}
@@ -163,6 +167,9 @@ func (p *Pool) join(in *Instance) {
 	in.index = p.load.Join(0)
 	p.members = append(p.members, in)
 	p.stale = true
+	if p.serverless != nil {
+		p.serverless.joined(in)
+	}
 }
 
 // leave sends the instance no further requests. Its drained channel is closed

@@ -174,7 +174,8 @@ type Answer struct {
 	// Container is which of several containers the answer, or the error beside it,
 	// is from, if it is not the last one's success; empty for the only one.
 	Container string
-	Body      []byte // reused: a worker appends to Body[:0]
+	Body      []byte        // reused: a worker appends to Body[:0]
+	ColdStart time.Duration // Route.ColdStart; no worker's business
 	// NewSession is a stateful session that the worker has begun: its id and
 	// "; Expires=" with a time. ClosedSession is the id of one that it has ended
 	// (docs: stateful-sessions).

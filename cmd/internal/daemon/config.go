@@ -39,6 +39,8 @@ type Config struct {
 	// is for all of them.
 	Quotas   controlplane.Quotas         `yaml:"quotas"`
 	Capacity []controlplane.CapacityRule `yaml:"capacity"`
+	// Serverless says how the environments of serverless variants come and go.
+	Serverless controlplane.Serverless `yaml:"serverless"`
 
 	// Async bounds the queue of asynchronous requests; Notifications are the URLs
 	// that get a topic's notifications, by the topic's ARN, * for any text.
@@ -111,6 +113,9 @@ func (c *Config) check() error {
 	}
 	if c.subscriptions, err = async.NewSubscriptions(c.Notifications); err != nil {
 		return fmt.Errorf("notifications: %w", err)
+	}
+	if err := c.Serverless.Validate(); err != nil {
+		return fmt.Errorf("serverless: %w", err)
 	}
 	if err := c.S3.check(); err != nil {
 		return fmt.Errorf("s3: %w", err)

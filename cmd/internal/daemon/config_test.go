@@ -32,6 +32,8 @@ func TestConfigErrorsSayWhereAndWhat(t *testing.T) {
 		{"a negative bound of the queue", "async: {max_requests: -1}\n", "async: a bound is negative"},
 		{"a notification to no URL", "notifications: {\"arn:aws:sns:*\": 127.0.0.1}\n", "is not an http or https URL"},
 		{"a capacity of nothing", "capacity: [{instance_type: ml.m5.large}]\n", "capacity: rule 1: instance_type \"ml.m5.large\" needs exactly one of"},
+		{"a negative idle timeout", "serverless: {idle_timeout: -1s}\n", "serverless: idle_timeout is negative"},
+		{"a cold start that is no duration", "serverless: {cold_start: soon}\n", `invalid duration "soon"`},
 		{"an S3 that is not a URL", "s3: {endpoint: \"minio:9000\"}\n", "is not an http or https URL"},
 		{"another S3 and the embedded one", "s3: {endpoint: \"http://minio:9000\", listen: \"127.0.0.1:7241\"}\n", "nothing to listen for"},
 		{"a region without another S3", "s3: {region: eu-west-1}\n", "go with endpoint"},

@@ -129,7 +129,7 @@ func (d *Daemon) build(o Options, config *Config, db *store.DB) {
 	d.plane = controlplane.New(controlplane.Options{
 		DB: db, Fleet: fleet, Launcher: newLaunchers(config, data, o.TimeScale).For,
 		ModelData: data, Captures: captures, Logs: logs, Responses: responses, Faults: faults, Dir: d.dataDir,
-		Quotas: config.Quotas, Capacity: config.capacity,
+		Quotas: config.Quotas, Capacity: config.capacity, Serverless: config.Serverless,
 		S3: d.s3.Client, Async: config.Async, Subscriptions: config.subscriptions,
 		TimeScale: o.TimeScale, Seed: o.Seed, Logger: o.Logger,
 	})
