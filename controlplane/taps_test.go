@@ -63,8 +63,9 @@ func (r *rig) copies(image string, n int) int64 {
 		if got, err := r.invoke("e"); err != nil || got != image {
 			r.t.Fatalf("answered by %q, %v; want %q", got, err, image)
 		}
-		synctest.Wait()
 	}
+	time.Sleep(10 * time.Millisecond) // the bubble's clock
+	synctest.Wait()
 	if got := shadow.Status(); got.Errors > 0 {
 		r.t.Errorf("got %+v", got)
 	}
@@ -267,6 +268,7 @@ func TestDeleteEndpointDoesNotWaitForTheShadowVariantsAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		time.Sleep(10 * time.Millisecond) // the bubble's clock
 		synctest.Wait()
 		r.remove("e")
 		if took := time.Since(began); took > 5*time.Second {
@@ -364,6 +366,7 @@ func TestDataCaptureIsWrittenWhenTheEndpointChangesOrGoes(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				time.Sleep(10 * time.Millisecond) // the bubble's clock
 				synctest.Wait()
 				if got := b.of("main"); got != 0 {
 					t.Errorf("%d records are written at once", got)

@@ -14,6 +14,11 @@ const (
 	maxShadowInFlight = 128
 )
 
+// shadowDelay is how long a copy may wait for others. To wake a thread for each
+// would cost the callers, whose requests come one after the other, more than the
+// copy itself.
+const shadowDelay = time.Millisecond
+
 // Shadow is a shadow variant at work: it takes copies of the production variant's
 // requests and drops the answers (docs: model-shadow-deployment). Whatever its
 // instances do, nobody waits for them: a copy that finds no room is dropped.
@@ -28,6 +33,8 @@ type Shadow struct {
 	waiting  fifo[shadowRequest]
 	bytes    int // of bodies, waiting and under way
 	inFlight int
+	due      bool // dispatch will be called
+	timer    *time.Timer
 	counts   ShadowStatus
 }
 
@@ -85,7 +92,22 @@ func (s *Shadow) offer(req *Request, rate float64, stream bool) {
 		return
 	}
 	s.waiting.push(r)
-	if s.inFlight < maxShadowInFlight {
+	switch {
+	case s.due || s.inFlight == maxShadowInFlight:
+	case s.timer == nil:
+		s.due, s.timer = true, time.AfterFunc(shadowDelay, s.dispatch)
+	default:
+		s.due = true
+		s.timer.Reset(shadowDelay)
+	}
+}
+
+// dispatch sets a goroutine on each copy that waits, as far as there may be more.
+func (s *Shadow) dispatch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due = false
+	for range min(s.waiting.len(), maxShadowInFlight-s.inFlight) {
 		s.inFlight++
 		go s.work()
 	}

@@ -43,6 +43,12 @@ func succeed(_ context.Context, _ *Request, ans *Answer) error {
 	return nil
 }
 
+// settle lets what waits be sent, in the bubble's time.
+func settle() {
+	time.Sleep(2 * shadowDelay)
+	synctest.Wait()
+}
+
 // shadowed is a production pool whose requests are copied to a shadow variant.
 func shadowed(t *testing.T, rate float64, shadow func(context.Context, *Request, *Answer) error) (*Pool, *Shadow) {
 	t.Helper()
@@ -60,7 +66,7 @@ func TestShadowVariantGetsItsPartOfTheRequests(t *testing.T) {
 				if _, err := pool.Invoke(t.Context(), &Request{}, new(Answer)); err != nil {
 					t.Fatal(err)
 				}
-				synctest.Wait()
+				settle()
 			}
 			got := shadow.Status()
 			if part := float64(got.Sent) / n; math.Abs(part-rate) > 0.03 || rate != 0.25 && part != rate || got.Dropped+got.Errors > 0 {
@@ -83,16 +89,16 @@ func TestStuckShadowVariantNeverKeepsTheCallerWaiting(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		synctest.Wait()
 		if waited := time.Since(began); waited > 0 {
 			t.Errorf("the callers waited %v", waited)
 		}
+		settle()
 		got := shadow.Status()
 		if got.Sent != maxShadowInFlight || got.Waiting > maxShadowRequests || got.Dropped < 100 || got.Sent+int64(got.Waiting)+got.Dropped != n {
 			t.Errorf("got %+v", got)
 		}
 		shadow.Close() // gives up what is under way: the bubble ends
-		synctest.Wait()
+		settle()
 		if got := shadow.Status(); got.Waiting != 0 || got.Canceled != maxShadowInFlight || got.Sent+got.Dropped != n || shadow.bytes != 0 {
 			t.Errorf("after Close: %+v, %d bytes", got, shadow.bytes)
 		}
@@ -115,7 +121,7 @@ func TestShadowVariantDropsBodiesBeyondItsBound(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		synctest.Wait()
+		settle()
 		if got := shadow.Status(); got.Sent != 3 || got.Dropped != 3 {
 			t.Errorf("got %+v", got)
 		}
@@ -136,7 +142,7 @@ func TestShadowVariantGetsTheRequestAsItWas(t *testing.T) {
 			t.Fatal(err)
 		}
 		copy(memory, "overwritten!")
-		synctest.Wait()
+		settle()
 		if len(seen) != 1 || seen[0].ContentType != "text/csv" || string(seen[0].Body) != "body" || seen[0].InferenceID != "id" || seen[0].Timeout != time.Minute {
 			t.Errorf("got %+v", seen)
 		}
@@ -177,7 +183,7 @@ func TestShadowVariantWithoutInstancesCountsErrors(t *testing.T) {
 		if _, err := pool.Invoke(t.Context(), &Request{}, new(Answer)); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
+		settle()
 		if got := shadow.Status(); got.Errors != 1 {
 			t.Errorf("got %+v", got)
 		}
@@ -211,7 +217,7 @@ func TestShadowVariantStreamsWhatIsStreamed(t *testing.T) {
 		if err := f.InvokeStream(t.Context(), key, &Request{}, new(Route), discard{}); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
+		settle()
 		if streamed != 1 || shadow.Status().Errors != 0 {
 			t.Errorf("%d streams, %+v", streamed, shadow.Status())
 		}
