@@ -100,6 +100,11 @@ func loopback(b testing.TB) net.Listener {
 
 // serveWorker is a daemon with one endpoint, called bench, of one instance.
 func serveWorker(b testing.TB, w dataplane.Worker) string {
+	_, address := serveInstance(b, w)
+	return address
+}
+
+func serveInstance(b testing.TB, w dataplane.Worker) (*dataplane.Instance, string) {
 	b.Cleanup(func() { _ = w.Stop(context.Background(), time.Second) })
 	fleet := dataplane.NewFleet()
 	pool, err := dataplane.NewPool(dataplane.Routing{Strategy: dataplane.StrategyLeastOutstanding}, 1)
@@ -115,7 +120,7 @@ func serveWorker(b testing.TB, w dataplane.Worker) string {
 	ln := loopback(b)
 	go func() { _ = server.Serve(ln) }()
 	b.Cleanup(func() { _ = server.Shutdown(context.Background()) })
-	return ln.Addr().String()
+	return in, ln.Addr().String()
 }
 
 func benchmarkInvoke(b *testing.B, w dataplane.Worker) {

@@ -104,7 +104,7 @@ func (in *Instance) invoke(ctx context.Context, req *Request, ans *Answer) error
 	in.invocations.Add(1)
 	ans.instance = in
 	err := in.answer(ctx, req, ans)
-	if err != nil || ans.StatusCode >= 400 {
+	if err != nil || ans.StatusCode/100 != 2 {
 		in.errors.Add(1)
 	}
 	return err
