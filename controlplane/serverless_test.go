@@ -310,7 +310,7 @@ func TestEnvironmentThatCrashesIsReplacedOnDemandOnly(t *testing.T) {
 		var launches atomic.Int64
 		r := newRig(t, launcherFunc(func(ctx context.Context, spec dataplane.Spec) (dataplane.Worker, error) {
 			w, err := echo().Launch(ctx, spec)
-			c := &crashing{Worker: w, done: make(chan struct{})}
+			c := &doomed{Worker: w, done: make(chan struct{})}
 			crash = sync.OnceFunc(func() { close(c.done) })
 			launches.Add(1)
 			return c, err
@@ -330,13 +330,13 @@ func TestEnvironmentThatCrashesIsReplacedOnDemandOnly(t *testing.T) {
 	})
 }
 
-type crashing struct {
+type doomed struct {
 	dataplane.Worker
 	done chan struct{}
 }
 
-func (w *crashing) Done() <-chan struct{} { return w.done }
-func (w *crashing) Err() error            { return dataplane.ErrBroken }
+func (w *doomed) Done() <-chan struct{} { return w.done }
+func (w *doomed) Err() error            { return dataplane.ErrBroken }
 
 // TestUpdateOfAServerlessVariantLosesNoRequest has requests that wait for the old
 // fleet when it goes, and requests all the time.
