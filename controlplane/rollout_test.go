@@ -25,8 +25,15 @@ func TestBatchOfCapacityPercentIsRoundedUpToInstances(t *testing.T) {
 		total int
 		want  int
 	}{
-		{nil, 7, 7}, {count(3), 10, 3}, {count(30), 10, 10}, {percent(50), 4, 2}, {percent(50), 5, 3},
-		{percent(5), 10, 1}, {percent(100), 3, 3}, {percent(33), 3, 1}, {percent(34), 3, 2},
+		{nil, 7, 7},
+		{count(3), 10, 3},
+		{count(30), 10, 10},
+		{percent(50), 4, 2},
+		{percent(50), 5, 3},
+		{percent(5), 10, 1},
+		{percent(100), 3, 3},
+		{percent(33), 3, 1},
+		{percent(34), 3, 2},
 	} {
 		if got := instances(tc.size, tc.total); got != tc.want {
 			t.Errorf("%+v of %d: %d, want %d", tc.size, tc.total, got, tc.want)

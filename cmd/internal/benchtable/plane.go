@@ -110,7 +110,7 @@ func (b *bench) scaleCreate(ctx context.Context) ([]row, error) {
 	}
 	return []row{
 		{what: "1,000 endpoints created by 32 callers", ours: perSecond(createdEndpoints / accepted.Seconds())},
-		{what: "until all are seen InService, one by one", ours: milliseconds(1000*served.Seconds())},
+		{what: "until all are seen InService, one by one", ours: milliseconds(1000 * served.Seconds())},
 		{what: "memory an endpoint", ours: fmt.Sprintf("%.0f KB", (after.rss-before.rss)*1024/createdEndpoints)},
 	}, nil
 }
