@@ -2,11 +2,14 @@ package api
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream/eventstreamapi"
@@ -81,6 +84,7 @@ const maxFrame = 1 << 20
 // events puts an answer as an event stream: one PayloadPart for each piece.
 type events struct {
 	encoder *eventstream.Encoder
+	frame   []byte // what comes before a payload, and the checksum after it
 	failed  func(error) *sdkcompat.Error
 }
 
@@ -91,15 +95,38 @@ var payloadPart = eventstream.Headers{
 	{Name: eventstreamapi.ContentTypeHeader, Value: eventstream.StringValue("application/octet-stream")},
 }
 
+// payloadPartHeaders is what AWS's library makes of them, once: its encoder takes
+// 19 allocations and a microsecond for a frame, and a token is a frame.
+var payloadPartHeaders = sync.OnceValues(func() ([]byte, error) {
+	var b bytes.Buffer
+	err := eventstream.EncodeHeaders(&b, payloadPart)
+	return b.Bytes(), err
+})
+
 func (e *events) piece(out *bytes.Buffer, p []byte) error {
+	headers, err := payloadPartHeaders()
+	if err != nil {
+		return fmt.Errorf("encode event: %w", err)
+	}
 	for len(p) > 0 {
 		part := p[:min(len(p), maxFrame)]
 		p = p[len(part):]
-		if err := e.encoder.Encode(out, eventstream.Message{Headers: payloadPart, Payload: part}); err != nil {
-			return fmt.Errorf("encode event: %w", err)
-		}
+		e.frame = appendFrame(e.frame[:0], headers, part)
+		out.Write(e.frame)
+		out.Write(part)
+		out.Write(binary.BigEndian.AppendUint32(e.frame[:0], crc32.Update(crc32.ChecksumIEEE(e.frame), crc32.IEEETable, part)))
 	}
 	return nil
+}
+
+// appendFrame appends what a message has before its payload: its length, that of
+// its headers, their checksum, and the headers.
+func appendFrame(b, headers, payload []byte) []byte {
+	const prelude, checksum = 12, 4
+	b = binary.BigEndian.AppendUint32(b, uint32(prelude+len(headers)+len(payload)+checksum))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(headers)))
+	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[len(b)-8:]))
+	return append(b, headers...)
 }
 
 // failure is an exception frame. As an event boto3 would pass over it in silence.

@@ -231,6 +231,23 @@ func TestPiecesThatCameTogetherLeaveTogetherAsAFrameEach(t *testing.T) {
 	}
 }
 
+func TestFramesAreThoseOfAWSsLibrary(t *testing.T) {
+	ours, theirs := &events{}, eventstream.NewEncoder()
+	for _, size := range []int{1, 2, 63, 64, 65, 4096, 65535, 65536, maxFrame} {
+		payload := bytes.Repeat([]byte("\x00\xffab"), size/4+1)[:size]
+		var got, want bytes.Buffer
+		if err := ours.piece(&got, payload); err != nil {
+			t.Fatal(err)
+		}
+		if err := theirs.Encode(&want, eventstream.Message{Headers: payloadPart, Payload: payload}); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Errorf("a frame of %d bytes is not AWS's", size)
+		}
+	}
+}
+
 func TestStreamThatBreaksEndsInAnException(t *testing.T) {
 	for name, tc := range map[string]struct{ err, kind, payload any }{
 		"broken":   {fmt.Errorf("it: %w", dataplane.ErrBroken), "ModelStreamError", `{"Message":"The connection to container primary failed before its response was complete.","ErrorCode":"StreamBroken"}`},
