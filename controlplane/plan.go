@@ -139,7 +139,7 @@ func measure(want map[group]int, have map[slotKey]slotState) progress {
 		if s.phase == serving {
 			f.serving[key.variant]++
 		}
-		if wanted && s.need == always && s.phase == vacantSlot && f.err == nil && giveUp(s) {
+		if wanted && s.phase == vacantSlot && f.err == nil && giveUp(s) {
 			f.failure = failure{s.err, key.variant}
 		}
 		p.fleets[key.deployment] = f

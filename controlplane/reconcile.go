@@ -268,13 +268,14 @@ func (r *reconciler) observe(ev event) {
 		}
 		return
 	}
+	if gate := r.gate(ev.key.group); gate != nil && s.phase == starting {
+		gate.Fail(ev.err)
+	}
 	instanceType := s.instance.Type
 	s.instance, s.cancel = nil, nil
 	switch {
 	case s.phase == stopping:
 		delete(r.slots, ev.key)
-		return
-	case s.phase == starting && r.failedOnDemand(ev, s):
 		return
 	case s.phase == starting && errors.Is(ev.err, dataplane.ErrCapacity):
 		s.observeShortage(instanceType, ev.err)

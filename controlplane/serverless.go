@@ -107,23 +107,19 @@ func (r *reconciler) scaleServerless(rec *endpointRecord, want map[group]int) (e
 }
 
 // environments are the standing ones, those that have had a request lately, and
-// one more for each request that waits, as far as none is on its way already and
-// MaxConcurrency allows.
+// one more for each request that waits, as far as none is on its way already.
 func (r *reconciler) environments(rec *endpointRecord, g group, gate *dataplane.Serverless) (count int, wait time.Duration) {
 	v := rec.deployment(g.deployment).variant(g.variant)
-	limit, standing := int(aws.ToInt32(v.serverless().MaxConcurrency)), rec.standing(g.deployment, v)
-	gate.SetLimit(limit)
+	standing := rec.standing(g.deployment, v)
+	gate.SetLimit(int(aws.ToInt32(v.serverless().MaxConcurrency)))
 	count = standing
-	up, coming := 0, 0
+	coming := 0
 	for key, s := range r.slots {
 		if key.group != g {
 			continue
 		}
-		switch s.phase {
-		case starting:
-			up, coming = up+1, coming+1
-		case serving:
-			up++
+		if s.phase == starting {
+			coming++
 		}
 		due := r.need(s, key.ordinal < standing, gate)
 		if wait = sooner(wait, due); s.need == onDemand {
@@ -134,10 +130,11 @@ func (r *reconciler) environments(rec *endpointRecord, g group, gate *dataplane.
 	for ordinal := range standing {
 		s := r.slots[slotKey{g, ordinal}]
 		if s == nil || s.phase == vacantSlot && !s.retryAt.After(now) {
-			up, coming = up+1, coming+1 // this step starts it
+			coming++ // this step starts it
 		}
 	}
-	missing := min(gate.Waiting()-coming, limit-up)
+	// Requests that wait or are served never exceed MaxConcurrency, nor do these.
+	missing := gate.Waiting() - coming
 	for ordinal := standing; missing > 0; ordinal++ {
 		key := slotKey{g, ordinal}
 		if s := r.slots[key]; s != nil && s.phase != vacantSlot {
@@ -188,22 +185,6 @@ func (r *reconciler) observeSetup(key slotKey, s *slot) {
 		Metric: dataplane.ModelSetupTime, Key: r.key, Variant: key.variant,
 		InstanceID: s.instance.ID, Took: s.served.Sub(s.instance.Created),
 	})
-}
-
-// failedOnDemand tells a request that waits that its environment did not start.
-// Nobody else wants that environment: the next request starts another.
-func (r *reconciler) failedOnDemand(ev event, s *slot) bool {
-	gate := r.gate(ev.key.group)
-	if gate == nil {
-		return false
-	}
-	gate.Fail(ev.err)
-	if s.need != onDemand {
-		return false
-	}
-	r.log.Warn("environment failed", "variant", ev.key.variant, "instance", ev.key.ordinal, "error", ev.err)
-	delete(r.slots, ev.key)
-	return true
 }
 
 // closeServerless lets the requests that wait look elsewhere.

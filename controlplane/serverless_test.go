@@ -229,6 +229,24 @@ func TestRequestDoesNotWaitForAnEnvironmentThatStops(t *testing.T) {
 	})
 }
 
+func TestUpdateDoesNotWaitForIdleEnvironmentsToStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, launcherFunc(func(ctx context.Context, spec dataplane.Spec) (dataplane.Worker, error) {
+			w, err := echo().Launch(ctx, spec)
+			return lingering{w, 25 * time.Second}, err
+		}))
+		defer r.stop()
+		r.deploy("e", serverless(1, 0))
+		r.settle("e", statusInService)
+		time.Sleep(defaultIdleTimeout + time.Second)
+		r.setServerless("e", types.ProductionVariantServerlessUpdateConfig{MaxConcurrency: aws.Int32(2)})
+		time.Sleep(time.Second)
+		if out := r.endpoint("e"); out.EndpointStatus != statusInService {
+			t.Errorf("endpoint is %s", out.EndpointStatus)
+		}
+	})
+}
+
 // startsAs decides about every start after the first by its number.
 func startsAs(decide func(n int64) error) dataplane.Launcher {
 	var n atomic.Int64
