@@ -212,8 +212,11 @@ func (o *s3Object) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w %q: create it with an S3 client, "+
 			"or map it to a local directory in the configuration file, as in buckets: {%s: path/to/directory}", ErrNoBucket, o.bucket, o.bucket)
 	case "NoSuchKey":
-		if _, err := o.below(o.key+"/").list(ctx, 1); err == nil {
-			return errors.New("the key is a prefix and not an object")
+		// An S3 that says so of a list would be asked for ever.
+		if !strings.HasSuffix(o.key, "/") {
+			if _, err := o.below(o.key+"/").list(ctx, 1); err == nil {
+				return errors.New("the key is a prefix and not an object")
+			}
 		}
 		return errors.New("no such object in the bucket")
 	case "AccessDenied":

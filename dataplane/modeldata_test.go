@@ -516,6 +516,18 @@ func TestS3ThatCannotBeReachedIsSaidSo(t *testing.T) {
 	wantModelDataError(t, m.Check(t.Context(), archive("s3://models/m.tar.gz")), "S3 cannot be reached")
 }
 
+func TestS3ThatKnowsNoKeyEvenOfAListIsAskedOnce(t *testing.T) {
+	const body = "<Error><Code>NoSuchKey</Code><Message>no</Message></Error>"
+	client := s3.New(s3.Options{
+		BaseEndpoint: aws.String("http://localhost"), Region: "us-east-1", Credentials: aws.AnonymousCredentials{}, Retryer: aws.NopRetryer{},
+		HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{"Content-Type": {"application/xml"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+		})},
+	})
+	m := &ModelData{S3: func(string) *s3.Client { return client }}
+	wantModelDataError(t, m.Download(t.Context(), archive("s3://models/m.tar.gz"), t.TempDir()), "no such object in the bucket")
+}
+
 // FuzzUnpack unpacks any bytes, as they are and as the tar inside of a gzip. It
 // may fail as it likes, but leaves everything outside of its directory alone,
 // and no link in it leads out.
