@@ -107,7 +107,7 @@ func (u *rollout) reversible() bool { return u.Stage != draining || u.rolling() 
 // batch.
 func (u *rollout) oldCount(v *variant) int {
 	total := int(v.Count)
-	if v.Shadow && u.rolling() != nil && !(u.Stage == draining && u.last()) {
+	if v.Shadow && u.rolling() != nil && (u.Stage != draining || !u.last()) {
 		return total
 	}
 	if u.rolling() == nil || v.Shadow {

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
 )
@@ -290,12 +291,16 @@ func (c *Capture) put(f *captureFile) error {
 	defer cancel()
 	_, err := c.shared.S3(bucket).PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &bucket, Key: &key, Body: bytes.NewReader(f.body), ContentType: aws.String("application/x-jsonlines"),
-	})
+	}, unsignedPayload)
 	if err == nil {
 		f.key = bucket + "/" + key
 	}
 	return err
 }
+
+// unsignedPayload leaves out a hash of the whole file: a checksum goes with it in
+// any case.
+var unsignedPayload = s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 
 // failed notes a failure, and tells the log of the first in a row.
 func (c *Capture) failed(err error) {

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,12 +284,12 @@ func TestStreamIsCapturedAsAWhole(t *testing.T) {
 
 func TestAbsentS3CostsTheOldestRecordsAndNoCallersTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := true
+		var up atomic.Bool
 		b := &bucket{fail: func(context.Context) error {
-			if down {
-				return errors.New("connection refused")
+			if up.Load() {
+				return nil
 			}
-			return nil
+			return errors.New("connection refused")
 		}}
 		pool, c := capturing(t, everything(100), b, succeed)
 		body := make([]byte, 1<<20)
@@ -304,7 +305,7 @@ func TestAbsentS3CostsTheOldestRecordsAndNoCallersTime(t *testing.T) {
 		if s.Failures < 5 || s.Failures > 20 || s.LastError != "connection refused" || s.Dropped < 100 || s.Waiting < 60 || s.Written != 0 {
 			t.Errorf("while S3 is absent: %+v", s)
 		}
-		down = false
+		up.Store(true)
 		time.Sleep(10 * time.Minute)
 		s = c.Status()
 		if s.Waiting != 0 || s.Sampled != 200 || s.Written+s.Dropped != 200 || s.LastError != "" || c.bytes != 0 || c.shared.held.Load() != 0 {

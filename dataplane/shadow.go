@@ -136,7 +136,7 @@ func (s *Shadow) work() {
 		switch {
 		case s.ctx.Err() != nil && errors.Is(err, context.Canceled):
 			s.counts.Canceled++
-		case err != nil || ans.StatusCode >= 400:
+		case err != nil || ans.StatusCode/100 != 2:
 			s.counts.Errors++
 		}
 		s.counts.LatencySum += took
@@ -166,7 +166,7 @@ func (discard) Flush() error                { return nil }
 type ShadowStatus struct {
 	Sent    int64 `json:"sent"`
 	Dropped int64 `json:"dropped"` // for want of room
-	// Errors are copies that got a status from 400 on, or no answer.
+	// Errors are copies that got another status than 2xx, or no answer.
 	Errors   int64 `json:"errors"`
 	Canceled int64 `json:"canceled"` // given up when the variant was taken away
 	Waiting  int   `json:"waiting"`
