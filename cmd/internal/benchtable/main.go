@@ -45,6 +45,7 @@ var sections = []section{
 	{"proxy", defaultTable, (*bench).proxies},
 	{"moto", defaultTable, (*bench).motoLoad},
 	{"start", defaultTable, (*bench).firstAnswer},
+	{"taps", defaultTable, (*bench).taps},
 	{"pick", defaultTable, (*bench).picks},
 	{"allocations", defaultTable, (*bench).allocations},
 	{"plane", defaultTable, (*bench).plane},

@@ -137,12 +137,12 @@ type server struct {
 
 // startSagelocal starts the daemon with nothing kept; config is the text of its
 // configuration file, or empty.
-func (b *bench) startSagelocal(ctx context.Context, config string) (*server, error) {
+func (b *bench) startSagelocal(ctx context.Context, config string, flags ...string) (*server, error) {
 	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"serve", "--in-memory", "--listen", address, "--seed", "1"}
+	args := append([]string{"serve", "--in-memory", "--listen", address, "--seed", "1"}, flags...)
 	if config != "" {
 		path := filepath.Join(b.dir, "sagelocal.yaml")
 		if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
