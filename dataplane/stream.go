@@ -28,8 +28,9 @@ const ChatCompletionsPath = "/v1/chat/completions"
 // stream is where Fleet.InvokeStream lets an answer go.
 type stream struct {
 	Sink
-	ans   *Answer
-	route *Route
+	ans    *Answer
+	route  *Route
+	caller Peer // of a bidirectional stream, which has no Sink
 }
 
 // Begin notes the status for the instance's accounts.
@@ -48,6 +49,9 @@ func (a *Answer) routed(route Route) {
 
 // answer lets the worker answer, and copies what the pool's tap is for.
 func (in *Instance) answer(ctx context.Context, req *Request, ans *Answer) error {
+	if ans.stream != nil && ans.stream.caller != nil {
+		return in.converse(ctx, req, ans)
+	}
 	if t := in.pool.tap.Load(); t != nil {
 		return t.answer(ctx, in, req, ans)
 	}
