@@ -7,7 +7,6 @@ import (
 
 	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/sdkcompat"
-	"github.com/sagelocal/sagelocal/store"
 )
 
 // PutFaults makes a script of faults the endpoint's, in place of any other. They
@@ -30,17 +29,9 @@ func (p *Plane) PutFaults(ctx context.Context, endpoint string, script dataplane
 // GetFaults lists the rules that are in force and how often each has struck since
 // the scripts were set or the daemon started.
 func (p *Plane) GetFaults(ctx context.Context, endpoint string) ([]dataplane.FaultStatus, error) {
-	scope := scopeOf(ctx)
-	err := p.DB.View(func(tx *store.Tx) error {
-		_, err := getEndpoint(tx, scope, endpoint)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	e := p.Fleet.Lookup(endpointKey(scope, endpoint))
-	if e == nil {
-		return []dataplane.FaultStatus{}, nil
+	e, err := p.published(ctx, endpoint)
+	if err != nil || e == nil {
+		return []dataplane.FaultStatus{}, err
 	}
 	return e.Faults().Status(), nil
 }

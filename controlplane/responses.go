@@ -72,19 +72,21 @@ func (p *Plane) equip(e *dataplane.Endpoint, rec *endpointRecord) error {
 // GetResponses lists the rules that are in force and how often each has answered
 // since they were set or the daemon started.
 func (p *Plane) GetResponses(ctx context.Context, endpoint string) ([]dataplane.ResponseStatus, error) {
+	e, err := p.published(ctx, endpoint)
+	if err != nil || e == nil {
+		return []dataplane.ResponseStatus{}, err
+	}
+	return e.Responses().Status(), nil
+}
+
+// published is an endpoint's place in the fleet; nil when it has none yet.
+func (p *Plane) published(ctx context.Context, endpoint string) (*dataplane.Endpoint, error) {
 	scope := scopeOf(ctx)
 	err := p.DB.View(func(tx *store.Tx) error {
 		_, err := getEndpoint(tx, scope, endpoint)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	e := p.Fleet.Lookup(endpointKey(scope, endpoint))
-	if e == nil {
-		return []dataplane.ResponseStatus{}, nil
-	}
-	return e.Responses().Status(), nil
+	return p.Fleet.Lookup(endpointKey(scope, endpoint)), err
 }
 
 // responses compiles the endpoint's own rules, or else the configuration file's.
