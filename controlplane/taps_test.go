@@ -145,14 +145,15 @@ func TestUpdatesCarryShadowVariants(t *testing.T) {
 	}{
 		{"all at once", nil},
 		{"canary", canaryPolicy(percent(50), 60)},
-		{"rolling", rollingPolicy(percent(50), nil, 60)},
+		// The shadow variant has more instances than there are batches.
+		{"rolling", rollingPolicy(&types.CapacitySize{Type: types.CapacitySizeTypeInstanceCount, Value: aws.Int32(1)}, nil, 60)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := shadowRig(t, byImage())
 				defer r.stop()
 				r.settle("e", statusInService)
-				r.shadowConfig("next", "green", "black", 2, 3)
+				r.shadowConfig("next", "green", "black", 2, 5)
 				r.update("e", "next", test.policy)
 				for r.endpoint("e").EndpointStatus == statusUpdating {
 					synctest.Wait()
@@ -174,7 +175,7 @@ func TestUpdatesCarryShadowVariants(t *testing.T) {
 				}
 				out := r.settle("e", statusInService)
 				v := out.ShadowProductionVariants[0]
-				if *out.EndpointConfigName != "next" || *v.CurrentInstanceCount != 3 || *v.DeployedImages[0].SpecifiedImage != "black" || len(r.snapshot("e").Shadows) != 1 {
+				if *out.EndpointConfigName != "next" || *v.CurrentInstanceCount != 5 || *v.DeployedImages[0].SpecifiedImage != "black" || len(r.snapshot("e").Shadows) != 1 {
 					t.Errorf("got %+v", v)
 				}
 				if got := r.copies("green", 10); got != 10 {
