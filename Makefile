@@ -8,7 +8,7 @@ BOTOCORE ?= $(shell python3 -c 'import botocore, os; print(os.path.dirname(botoc
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: build run test race lint bench bench-matrix bench-scale bench-record bench-compare benchstat bench-aws-table routing-charts fuzz gen help clean
+.PHONY: build run test race lint bench bench-matrix bench-scale bench-stream bench-record bench-compare benchstat bench-aws-table routing-charts fuzz gen help clean
 
 build: ## build bin/sagelocal, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/sagelocal
@@ -39,6 +39,9 @@ bench-matrix: build ## the same beside HAProxy by connections and size of bodies
 
 bench-scale: build ## the same for 1,000 instances, 500 endpoints, 4,000 connections, 2 min
 	$(GO) run ./cmd/internal/benchtable --only scale
+
+bench-stream: build ## the same for streamed answers: first chunk, chunks per second, 1 min
+	$(GO) run ./cmd/internal/benchtable --only stream
 
 bench-record: build ## measure both and record them: docs/benchmarks.md and .txt
 	$(GO) run ./cmd/internal/benchtable --only matrix,scale --write --benchfmt docs/benchmarks.txt

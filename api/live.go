@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -50,11 +51,26 @@ type live struct {
 	conn  *clientConn // nil where there is none
 
 	head    dataplane.Answer
-	begun   bool         // head is there
-	out     bytes.Buffer // to be sent
-	refused []byte       // the body of an answer with an error status
+	begun   bool          // head is there
+	out     *bytes.Buffer // to be sent
+	refused []byte        // the body of an answer with an error status
 	ended   bool
 	err     error // why it ended
+}
+
+// buffers are what streams wait in to be sent. One that has grown for a large
+// piece is not kept.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func newLive() *live { return &live{out: buffers.Get().(*bytes.Buffer)} }
+
+// release gives the buffer back; nothing may be sent after it.
+func (l *live) release() {
+	if l.out != nil && l.out.Cap() <= 2*maxUnsent {
+		l.out.Reset()
+		buffers.Put(l.out)
+	}
+	l.out = nil
 }
 
 // start lets the worker answer, until it waits for the first time or has ended.
@@ -106,7 +122,7 @@ func (l *live) Write(p []byte) (int, error) {
 		l.refused = append(l.refused, p...)
 		return len(p), nil
 	}
-	if err := l.form.piece(&l.out, p); err != nil {
+	if err := l.form.piece(l.out, p); err != nil {
 		return 0, err
 	}
 	if l.out.Len() < maxUnsent {
@@ -138,7 +154,7 @@ func (l *live) SupportsBodyWriteTo() bool { return true }
 func (l *live) WriteTo(w io.Writer) (n int64, err error) {
 	for {
 		if l.ended && l.err != nil {
-			if err := l.form.failure(&l.out, l.err); err != nil {
+			if err := l.form.failure(l.out, l.err); err != nil {
 				return n, err
 			}
 			l.err = nil
@@ -172,12 +188,14 @@ func (l *live) patience() error {
 // Read is what fasthttp asks for in a body; it uses WriteTo.
 func (l *live) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
-// Close ends the worker's answer if it has not.
+// Close ends the worker's answer if it has not, once the response is written or
+// has failed.
 func (l *live) Close() error {
 	if !l.ended {
 		l.stop()
 		l.end()
 	}
+	l.release()
 	return nil
 }
 

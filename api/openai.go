@@ -43,7 +43,7 @@ func chatComponent(action []byte) (component []byte, ok bool) {
 // and the container's answer comes back as it comes. AWS page:
 // realtime-endpoints-openai-compatible.
 func (r *runtime) chat(ctx *fasthttp.RequestCtx, name, component []byte) error {
-	l := new(live)
+	l := newLive()
 	h := &l.headers
 	h.read(&ctx.Request.Header)
 	scope, err := r.bearer(h.authorization)
@@ -79,6 +79,7 @@ func (r *runtime) chat(ctx *fasthttp.RequestCtx, name, component []byte) error {
 	}
 	if l.ended && l.err == nil {
 		ctx.Response.SetBody(l.out.Bytes()) // whole, and so with its length
+		l.release()
 		return nil
 	}
 	l.respond(ctx)

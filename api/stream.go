@@ -24,7 +24,7 @@ const streamOperation = "InvokeEndpointWithResponseStream"
 // stream is InvokeEndpointWithResponseStream. AWS page:
 // API_runtime_InvokeEndpointWithResponseStream.
 func (r *runtime) stream(ctx *fasthttp.RequestCtx, name []byte) error {
-	l := new(live)
+	l := newLive()
 	h := &l.headers
 	h.read(&ctx.Request.Header)
 	if err := h.check(streamOperation, name); err != nil {

@@ -50,7 +50,7 @@ func BenchmarkStream(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if bytes.HasSuffix(buf[:n], []byte("\r\n0\r\n\r\n")) {
+			if bytes.HasSuffix(buf[:n], []byte("0\r\n\r\n")) {
 				break
 			}
 		}

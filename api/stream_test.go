@@ -486,7 +486,8 @@ func TestShutdownEndsStreamsWithAnException(t *testing.T) {
 
 func TestEveryPieceGivesTheCallerItsTimeAnew(t *testing.T) {
 	conn, caller := acceptedConn(t)
-	l := &live{conn: conn, form: &verbatim{}, ended: true}
+	l := newLive()
+	l.conn, l.form, l.ended = conn, &verbatim{}, true
 	begin := time.Now()
 	go func() { _, _ = io.Copy(io.Discard, caller) }()
 	l.out.WriteString("piece")

@@ -53,6 +53,7 @@ var sections = []section{
 	{"async", defaultTable, (*bench).asyncQueue},
 	{"matrix", "bench-matrix", (*bench).matrix},
 	{"scale", "bench-scale", (*bench).scale},
+	{"stream", "bench-stream", (*bench).streams},
 }
 
 func main() {
@@ -68,7 +69,7 @@ func main() {
 func run(ctx context.Context) (err error) {
 	var b bench
 	write := flag.Bool("write", false, "write the table into docs/benchmarks.md")
-	only := flag.String("only", "", "sections to run, separated by commas (default all but matrix and scale)")
+	only := flag.String("only", "", "sections to run, separated by commas (default all but matrix, scale and stream)")
 	benchfmt := flag.String("benchfmt", "", "file to write the ratios of every round to, in Go's benchmark format")
 	compare := flag.String("compare", "", "with --benchfmt: file of recorded ratios; a significant loss is an error")
 	flag.StringVar(&b.binary, "binary", "bin/sagelocal", "the sagelocal to measure")
@@ -106,7 +107,7 @@ func run(ctx context.Context) (err error) {
 // tables measures, prints and writes everything that is chosen.
 func (b *bench) tables(ctx context.Context, chosen func(section) bool, write bool, benchfmt string) error {
 	b.samples = nil
-	for _, table := range []string{defaultTable, "bench-matrix", "bench-scale"} {
+	for _, table := range []string{defaultTable, "bench-matrix", "bench-scale", "bench-stream"} {
 		text, err := b.measure(ctx, table, chosen)
 		if err != nil {
 			return err

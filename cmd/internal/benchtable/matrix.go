@@ -63,7 +63,12 @@ func (b *bench) matrix(ctx context.Context) ([]row, error) {
 // startProcesses starts the daemon with an endpoint of echoing processes, and
 // tells their addresses.
 func (b *bench) startProcesses(ctx context.Context) (*server, []string, error) {
-	daemon, err := b.startSagelocal(ctx, fmt.Sprintf("images:\n  - image: \"*\"\n    process: {command: [%q]}\n", b.echo))
+	return b.startModel(ctx, b.echo)
+}
+
+// startModel does so with any model server.
+func (b *bench) startModel(ctx context.Context, program string) (*server, []string, error) {
+	daemon, err := b.startSagelocal(ctx, fmt.Sprintf("images:\n  - image: \"*\"\n    process: {command: [%q]}\n", program))
 	if err != nil {
 		return nil, nil, err
 	}
