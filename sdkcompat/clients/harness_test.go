@@ -145,6 +145,12 @@ images:
     simulated: {latency: {mean: 2ms}, answer: {template: {text: "blue {{slice .Body 8}}"}}}
   - image: "tell-green:*"
     simulated: {latency: {mean: 2ms}, answer: {template: {text: "green {{slice .Body 8}}"}}}
+  - image: "tell-model:*"
+    simulated: {answer: {template: {text: "{{.TargetModel}} {{.Body}}"}}}
+  - image: "stateful:*"
+    simulated: {sessions: 20m, answer: {template: {text: "{{.InstanceID}}"}}}
+  - image: "slow:*"
+    simulated: {latency: {mean: 1s}}
 buckets:
   models: %[5]q
 responses:

@@ -26,6 +26,25 @@ func TestJavaScriptSDKStreams(t *testing.T) {
 	runJourney(t, env, "node", filepath.Join(dir, "stream.mjs"))
 }
 
+func TestJavaScriptSDKAsync(t *testing.T) {
+	t.Parallel()
+	dir, d := needJavaScriptSDK(t), sharedDaemon(t)
+	env := append(clientEnvironment(d, newAccount()), "AWS_ENDPOINT_URL_S3="+d.s3URL(t))
+	runJourney(t, env, "node", filepath.Join(dir, "async.mjs"))
+}
+
+func TestJavaScriptSDKTargets(t *testing.T) {
+	t.Parallel()
+	dir := needJavaScriptSDK(t)
+	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "node", filepath.Join(dir, "targets.mjs"))
+}
+
+func TestJavaScriptSDKUpdateAndServerless(t *testing.T) {
+	t.Parallel()
+	dir := needJavaScriptSDK(t)
+	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "node", filepath.Join(dir, "changes.mjs"))
+}
+
 // TestOpenAIClient: OpenAI's own client, over a simulated worker and over a
 // process that speaks server-sent events.
 func TestOpenAIClient(t *testing.T) {
