@@ -39,3 +39,16 @@ func TestBoto3InferenceComponents(t *testing.T) {
 	needBoto3(t)
 	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "python3", "boto3_components.py")
 }
+
+func TestBoto3Sessions(t *testing.T) {
+	t.Parallel()
+	needBoto3(t)
+	runJourney(t, clientEnvironment(sharedDaemon(t), newAccount()), "python3", "boto3_sessions.py")
+}
+
+func TestBoto3InjectedFaults(t *testing.T) {
+	t.Parallel()
+	needBoto3(t)
+	d := sharedDaemon(t)
+	runJourney(t, append(clientEnvironment(d, newAccount()), "DAEMON="+d.URL), "python3", "boto3_faults.py")
+}
