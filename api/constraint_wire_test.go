@@ -207,6 +207,7 @@ func (s *tableService) walkHeaders(operation string) (found, accepted []invocati
 
 var runtimeActions = map[string]string{
 	"InvokeEndpoint": "invocations", "InvokeEndpointAsync": "async-invocations", "InvokeEndpointWithResponseStream": "invocations-response-stream",
+	duplexOperation: "", // another server's; TestErrorsBeforeTheStream sends it
 }
 
 // The runtime answers with ValidationError what the control plane answers with
@@ -216,8 +217,11 @@ func TestEveryConstraintOfTheRuntimeIsHeldInAWSWords(t *testing.T) {
 	e := serveEdge(t)
 	hit, unbreakable, counts := map[string]string{}, map[string]string{}, map[string]int{}
 	for operation, action := range runtimeActions {
-		probe := e.post(t, "/endpoints/e/"+action, nil, nil)
-		served := probe.message != sdkcompat.NotImplemented.Sentence(operation)
+		served := action != ""
+		if served {
+			probe := e.post(t, "/endpoints/e/"+action, nil, nil)
+			served = probe.message != sdkcompat.NotImplemented.Sentence(operation)
+		}
 		found, accepted, w := table.walkHeaders(operation)
 		maps.Copy(unbreakable, w.unbreakable)
 		for _, b := range found {

@@ -36,7 +36,7 @@ func rows(t *testing.T, heading string) map[string]string {
 
 func TestFidelityListsTheOperationsThatAreDone(t *testing.T) {
 	table := rows(t, "Operations")
-	done := append(Operations(), "InvokeEndpoint", asyncOperation, streamOperation)
+	done := append(Operations(), "InvokeEndpoint", asyncOperation, streamOperation, duplexOperation)
 	for _, name := range done {
 		if table[name] != "done" {
 			t.Errorf("%s is implemented, docs/fidelity.md says %q", name, table[name])
@@ -47,6 +47,11 @@ func TestFidelityListsTheOperationsThatAreDone(t *testing.T) {
 			t.Errorf("docs/fidelity.md says %s is done; it is not implemented", name)
 		}
 	}
+}
+
+// InvokeEndpointWithBidirectionalStreamInput has no Go module.
+type InvokeEndpointWithBidirectionalStreamInput struct {
+	EndpointName, TargetVariant, ModelInvocationPath, ModelQueryString, Body string
 }
 
 func TestFidelitySaysOfEveryMemberWhatItDoes(t *testing.T) {
@@ -70,6 +75,7 @@ func TestFidelitySaysOfEveryMemberWhatItDoes(t *testing.T) {
 		sagemakerruntime.InvokeEndpointInput{},
 		sagemakerruntime.InvokeEndpointWithResponseStreamInput{},
 		sagemakerruntime.InvokeEndpointAsyncInput{},
+		InvokeEndpointWithBidirectionalStreamInput{},
 		types.AsyncInferenceClientConfig{},
 		types.AsyncInferenceOutputConfig{},
 		types.AsyncInferenceNotificationConfig{},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -29,14 +30,46 @@ func (g *guard) refuses(h *fasthttp.RequestHeader) *sdkcompat.Error {
 	for name, value := range h.All() { // one pass: each Peek is a search of its own
 		switch string(name) {
 		case "Sec-Fetch-Site":
-			if site := string(value); site != "" && site != "same-origin" && site != "none" {
-				return sdkcompat.CrossSiteRefused.Error()
+			if e := siteRefused(string(value)); e != nil {
+				return e
 			}
 		case "Origin":
-			if u, err := url.Parse(string(value)); len(value) > 0 && (err != nil || !strings.EqualFold(u.Host, text(h.Host()))) {
-				return sdkcompat.OriginRefused.Error(printable(string(value)))
+			if e := originRefused(string(value), text(h.Host())); e != nil {
+				return e
 			}
 		}
+	}
+	return nil
+}
+
+// refusesRequest is refuses for net/http's requests.
+func (g *guard) refusesRequest(r *http.Request) *sdkcompat.Error {
+	if !g.allows(r.Host) {
+		return sdkcompat.HostRefused.Error(printable(r.Host))
+	}
+	for _, site := range r.Header["Sec-Fetch-Site"] {
+		if e := siteRefused(site); e != nil {
+			return e
+		}
+	}
+	for _, origin := range r.Header["Origin"] {
+		if e := originRefused(origin, r.Host); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+func siteRefused(site string) *sdkcompat.Error {
+	if site != "" && site != "same-origin" && site != "none" {
+		return sdkcompat.CrossSiteRefused.Error()
+	}
+	return nil
+}
+
+func originRefused(origin, host string) *sdkcompat.Error {
+	if u, err := url.Parse(origin); origin != "" && (err != nil || !strings.EqualFold(u.Host, host)) {
+		return sdkcompat.OriginRefused.Error(printable(origin))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/valyala/fasthttp"
@@ -37,6 +38,13 @@ func TestGuardRefusesWhatAWebPageCanSend(t *testing.T) {
 			}
 			if e := g.refuses(&h); (e != nil) != tc.refused {
 				t.Errorf("refused: %v, want %v", e, tc.refused)
+			}
+			r := &http.Request{Host: tc.host, Header: http.Header{}}
+			if tc.header[0] != "" {
+				r.Header.Set(tc.header[0], tc.header[1])
+			}
+			if e := g.refusesRequest(r); (e != nil) != tc.refused {
+				t.Errorf("over HTTP/2 refused: %v, want %v", e, tc.refused)
 			}
 		})
 	}

@@ -12,6 +12,12 @@ import (
 
 // invokeError is AWS's answer to an invocation that did not succeed.
 func invokeError(ctx *fasthttp.RequestCtx, req *dataplane.Request, ans *dataplane.Answer, err error, scope sdkcompat.Scope, endpoint string, route dataplane.Route) error {
+	id := func() string { return string(ctx.Response.Header.Peek(requestIDHeader)) }
+	return failure(id, req, ans, err, scope, endpoint, route)
+}
+
+// failure is invokeError of a request whose id is what id says.
+func failure(id func() string, req *dataplane.Request, ans *dataplane.Answer, err error, scope sdkcompat.Scope, endpoint string, route dataplane.Route) error {
 	// Status 0: the container gave none (seen on AWS for answers after 60 s).
 	noAnswer := func(said string) error { return modelError(0, said, scope, endpoint, route.Container) }
 	if e := serverlessError(err, endpoint, &route, noAnswer); e != nil {
@@ -61,7 +67,7 @@ func invokeError(ctx *fasthttp.RequestCtx, req *dataplane.Request, ans *dataplan
 	if f := (*dataplane.FaultError)(nil); errors.As(err, &f) {
 		return injected(f, endpoint)
 	}
-	if e := targetError(req, err, endpoint, string(ctx.Response.Header.Peek(requestIDHeader))); e != nil {
+	if e := targetError(req, err, endpoint, id()); e != nil {
 		return e
 	}
 	return err
@@ -77,6 +83,10 @@ func modelError(status int, said string, scope sdkcompat.Scope, endpoint, contai
 	if status >= 400 && status < 500 {
 		kind, code = "client", "CLIENT_ERROR_FROM_MODEL"
 	}
+	return modelErrorOf(kind, code, status, said, scope, endpoint, container)
+}
+
+func modelErrorOf(kind, code string, status int, said string, scope sdkcompat.Scope, endpoint, container string) error {
 	group := "/aws/sagemaker/Endpoints/" + endpoint
 	e := sdkcompat.ModelSaid.Error(kind, status, container, said, scope.Region, group, scope.Account)
 	e.Message = sdkcompat.Truncate(e.Message, maxModelMessage)

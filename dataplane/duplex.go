@@ -25,7 +25,7 @@ var (
 	ErrDuplexRefused = errors.New("container did not take the stream")
 	// ErrDuplexClosed: the stream was ended on this side.
 	ErrDuplexClosed = errors.New("stream was ended")
-	// ErrNoPong: the container left maxMissedPongs pings in a row unanswered.
+	// ErrNoPong: the container left MaxMissedPongs pings in a row unanswered.
 	ErrNoPong = errors.New("container answered no pings")
 )
 
@@ -136,6 +136,7 @@ func (in *Instance) converse(ctx context.Context, req *Request, ans *Answer) err
 		return err
 	}
 	defer d.Close()
+	ans.StatusCode = 200
 	if err := ans.stream.caller.Begin(); err != nil {
 		return err
 	}

@@ -16,8 +16,9 @@ import (
 
 // SageMaker's WebSocket to a container (docs: your-algorithms-inference-code).
 const (
-	pongInterval   = 60 * time.Second // between pings
-	maxMissedPongs = 5                // in a row; then the connection is closed
+	pongInterval = 60 * time.Second // between pings
+	// MaxMissedPongs is how many pings in a row may go unanswered.
+	MaxMissedPongs = 5
 )
 
 const (
@@ -79,7 +80,7 @@ func (s *socket) tick() {
 	case s.closed:
 		s.mu.Unlock()
 		return
-	case s.missed == maxMissedPongs:
+	case s.missed == MaxMissedPongs:
 		s.mu.Unlock()
 		s.end(ErrNoPong, ws.StatusGoingAway)
 		return

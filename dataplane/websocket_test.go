@@ -143,7 +143,7 @@ func TestContainerIsPingedEveryMinuteAndClosedAfterFiveMissedPongs(t *testing.T)
 				_, err := s.Receive()
 				failed <- err
 			}()
-			for n := 1; n <= answered+maxMissedPongs; n++ {
+			for n := 1; n <= answered+MaxMissedPongs; n++ {
 				f := c.receive()
 				if f.Header.OpCode != ws.OpPing || time.Since(begun) != time.Duration(n)*time.Minute {
 					t.Fatalf("frame %d is %s after %v", n, show(f), time.Since(begun))

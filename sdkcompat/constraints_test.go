@@ -25,6 +25,9 @@ var runtimeInputs = map[string]reflect.Type{
 	"InvokeEndpoint":                   reflect.TypeFor[sagemakerruntime.InvokeEndpointInput](),
 	"InvokeEndpointAsync":              reflect.TypeFor[sagemakerruntime.InvokeEndpointAsyncInput](),
 	"InvokeEndpointWithResponseStream": reflect.TypeFor[sagemakerruntime.InvokeEndpointWithResponseStreamInput](),
+
+	// There is no Go module of the service that has it, SageMaker Runtime HTTP2.
+	"InvokeEndpointWithBidirectionalStream": reflect.TypeFor[struct{ EndpointName, ModelInvocationPath, ModelQueryString, TargetVariant *string }](),
 }
 
 func TestTableKnowsEveryMemberAndEnumValueOfTheSDKInputs(t *testing.T) {

@@ -25,6 +25,11 @@ var runtimeErrorCodes = map[string]string{
 	"ModelNotReadyException":      "MODEL_NOT_READY",
 	"ServiceUnavailable":          "SERVICE_UNAVAILABLE",
 	"ValidationError":             "VALIDATION_ERROR",
+
+	// What SageMaker Runtime HTTP2 calls three of them.
+	"InputValidationError":    "VALIDATION_ERROR",
+	"InternalServerError":     "INTERNAL_FAILURE",
+	"ServiceUnavailableError": "SERVICE_UNAVAILABLE",
 }
 
 // AppendJSON11 appends the control plane's error body: __type, the message and
