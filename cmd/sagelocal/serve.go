@@ -48,6 +48,9 @@ func serveCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.Listen, "listen", "127.0.0.1:7240", "address to answer on; port 0 chooses a free one")
 	flags.StringVar(&f.S3Listen, "s3-listen", "", "address of the embedded S3 server, or off (default 127.0.0.1 and the port behind --listen's)")
+	flags.StringVar(&f.HTTP2Listen, "http2-listen", "", "address of bidirectional streams, over HTTP/2, or off (default 127.0.0.1 and the third port behind --listen's)")
+	flags.StringVar(&f.HTTP2Certificate, "http2-certificate", "", "PEM file of the certificate and its chain for --http2-listen (default one made when it is first needed)")
+	flags.StringVar(&f.HTTP2Key, "http2-key", "", "PEM file of the certificate's key")
 	flags.StringVar(&f.DataDir, "data-dir", defaultDataDir(), "directory of the state, the logs and the workers' files")
 	flags.StringVar(&f.Config, "config", "", "configuration file (YAML): image rules, buckets, S3, scripted responses")
 	flags.BoolVar(&f.InMemory, "in-memory", false, "keep nothing; --data-dir is not used")
@@ -136,14 +139,17 @@ func announce(out io.Writer, f *serveFlags, d *daemon.Daemon) {
 	if f.InMemory {
 		state = "in memory"
 	}
-	s3 := ""
+	others := ""
+	if url := d.HTTP2URL(); url != "" {
+		others = "  export AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME_HTTP2=" + url + "\n"
+	}
 	if url := d.S3URL(); url != "" {
-		s3 = "  export AWS_ENDPOINT_URL_S3=" + url + "\n"
+		others += "  export AWS_ENDPOINT_URL_S3=" + url + "\n"
 	}
 	fmt.Fprintf(out, `sagelocal %s answers on %s
   state    %s
   account  %s, region %s, seed %d (%s)
   export AWS_ENDPOINT_URL_SAGEMAKER=%s
   export AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME=%s
-%s`, version, d.URL(), state, f.Account, f.Region, f.Seed, runtime.Version(), d.URL(), d.URL(), s3)
+%s`, version, d.URL(), state, f.Account, f.Region, f.Seed, runtime.Version(), d.URL(), d.URL(), others)
 }

@@ -26,7 +26,14 @@ type Options struct {
 	Listen string // host:port; port 0 chooses a free one
 	// S3Listen is the embedded S3 server's host:port, or "off". Empty means what
 	// the configuration file says, or else the port behind Listen's on 127.0.0.1.
-	S3Listen  string
+	S3Listen string
+	// HTTP2Listen is the host:port of bidirectional streams, or "off". Empty means
+	// the third port behind Listen's on 127.0.0.1. HTTP2Certificate and HTTP2Key
+	// are PEM files for its TLS; without them one is made.
+	HTTP2Listen      string
+	HTTP2Certificate string
+	HTTP2Key         string
+
 	DataDir   string
 	Config    string // path of the configuration file; empty for none
 	InMemory  bool
@@ -46,8 +53,11 @@ type Daemon struct {
 	plane     *controlplane.Plane
 	s3        *objects.S3
 	s3Address string
-	dataDir   string
-	cleanups  []func(context.Context) error // undone last in, first out
+	http2     *api.HTTP2 // nil without a port
+
+	http2Address string
+	dataDir      string
+	cleanups     []func(context.Context) error // undone last in, first out
 }
 
 // statusDelay is how much later an endpoint may become InService for its status
@@ -91,7 +101,9 @@ func New(o Options) (d *Daemon, err error) {
 	if err := d.openS3(o, config); err != nil {
 		return d, err
 	}
-	d.build(o, config, db)
+	if err := d.build(o, config, db); err != nil {
+		return d, err
+	}
 	return d, d.plane.Start()
 }
 
@@ -110,7 +122,7 @@ func (d *Daemon) makeDirs(inMemory bool) (err error) {
 	return nil
 }
 
-func (d *Daemon) build(o Options, config *Config, db *store.DB) {
+func (d *Daemon) build(o Options, config *Config, db *store.DB) error {
 	fleet := dataplane.NewFleet()
 	logs := &dataplane.Logs{Dir: filepath.Join(d.dataDir, "logs")}
 	data := &dataplane.ModelData{S3: d.s3.Client, Strict: config.S3.Endpoint != ""}
@@ -134,16 +146,14 @@ func (d *Daemon) build(o Options, config *Config, db *store.DB) {
 		TimeScale: o.TimeScale, Seed: o.Seed, Logger: o.Logger,
 	})
 	d.onStop(d.plane.Stop)
-	d.server = api.New(api.Options{
+	edge := api.Options{
 		Plane: d.plane, Fleet: fleet, Logs: logs,
 		Scope: sdkcompat.Scope{Account: o.Account, Region: o.Region},
 		Hosts: o.Hosts, Version: o.Version, Logger: o.Logger,
-	})
-	d.onStop(func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-		defer cancel()
-		return d.server.Shutdown(ctx)
-	})
+	}
+	d.server = api.New(edge)
+	d.onStop(d.shutdown)
+	return d.serveHTTP2(o, edge)
 }
 
 // drainTimeout is how long requests under way may take once the daemon stops.

@@ -35,14 +35,11 @@ func (c *S3Config) check() error {
 	if u, err := url.Parse(c.Endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return fmt.Errorf("endpoint %q is not an http or https URL", c.Endpoint)
 	}
-	if c.Listen != "" && c.Listen != s3Off {
+	if c.Listen != "" && c.Listen != off {
 		return errors.New("there is nothing to listen for beside endpoint")
 	}
 	return nil
 }
-
-// s3Off in the place of an address keeps the embedded server without a port.
-const s3Off = "off"
 
 // openS3 makes the daemon's S3. The embedded server's port is opened now, and its
 // store with the first request.
@@ -71,10 +68,10 @@ func (d *Daemon) openS3(o Options, config *Config) error {
 		asked = o.S3Listen
 	}
 	if c.Endpoint != "" {
-		if o.S3Listen != "" && o.S3Listen != s3Off {
+		if o.S3Listen != "" && o.S3Listen != off {
 			return errors.New("--s3-listen and the configuration file's s3.endpoint exclude each other")
 		}
-		asked = s3Off
+		asked = off
 	}
 	return d.serveS3(o, asked)
 }
@@ -82,12 +79,12 @@ func (d *Daemon) openS3(o Options, config *Config) error {
 // serveS3 opens the port of the embedded server. Nobody has asked for the one
 // beside the daemon's own, so the daemon does without if it is taken.
 func (d *Daemon) serveS3(o Options, address string) error {
-	if address == s3Off {
+	if address == off {
 		return nil
 	}
 	asked := address != ""
 	if !asked {
-		address = besides(d.listener.Addr(), o.Listen)
+		address = behind(d.listener.Addr(), o.Listen, 1)
 	}
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
@@ -106,12 +103,13 @@ func (d *Daemon) serveS3(o Options, address string) error {
 	return nil
 }
 
-// besides is the next port on loopback, or any if the daemon's own was any.
-func besides(own net.Addr, asked string) string {
+// behind is a port some way behind the daemon's own on loopback, or any if its own
+// was any.
+func behind(own net.Addr, asked string, way int) string {
 	port := 0
 	if _, given, err := net.SplitHostPort(asked); err == nil && given != "0" && given != "" {
-		if tcp, ok := own.(*net.TCPAddr); ok && tcp.Port < 65535 {
-			port = tcp.Port + 1
+		if tcp, ok := own.(*net.TCPAddr); ok && tcp.Port+way < 1<<16 {
+			port = tcp.Port + way
 		}
 	}
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
