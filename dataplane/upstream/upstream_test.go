@@ -152,7 +152,7 @@ func TestCertificateOfUnknownOriginIsErrPing(t *testing.T) {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	spec := launchertest.Spec(t)
-	spec.StartupTimeout = 300 * time.Millisecond
+	spec.StartupTimeout = 3 * time.Second
 	_, err := New(Config{URL: s.URL}, 1).Launch(t.Context(), spec)
 	if !errors.Is(err, dataplane.ErrPing) || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("Launch: %v; want ErrPing with the reason", err)
