@@ -191,6 +191,8 @@ func serveModel() error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ping", s.ping)
 	mux.HandleFunc("POST /invocations", s.invoke)
+	mux.HandleFunc("GET "+dataplane.BidirectionalPath, converse)
+	mux.HandleFunc("GET /v1/listen", converse)
 	return http.Serve(ln, mux)
 }
 

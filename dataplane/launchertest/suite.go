@@ -71,6 +71,10 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"StreamReturnsPromptlyWhenCancelled", streamCancelled},
 		{"StreamBreaksWithTheWorker", streamBreaks},
 		{"StreamEndsWithItsSink", streamSinkFails},
+		{"DuplexEchoesFrameForFrame", duplexEchoes},
+		{"DuplexEndsWithClose", duplexCloses},
+		{"DuplexBreaksWithTheWorker", duplexBreaks},
+		{"DuplexTellsOfTheContainer", duplexTellsOfTheContainer},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, fixture(t)) })
 	}

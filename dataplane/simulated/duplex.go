@@ -98,6 +98,8 @@ func (d *duplex) Receive() (dataplane.Frame, error) {
 			case d.taken <- struct{}{}:
 			case <-d.ctx.Done():
 				return dataplane.Frame{}, d.ended()
+			case <-d.w.done:
+				return dataplane.Frame{}, d.ended()
 			}
 		}
 		select {

@@ -19,6 +19,8 @@
 // POST /v1/chat/completions repeats the last message, word by word if it is to
 // be streamed.
 //
+// Bidirectional streams are in socket.go.
+//
 // With BROKEN it answers every invocation with status 500. READY_FILE names a
 // file without which GET /ping answers 503, STOP_FILE one without which it does
 // not end on SIGTERM. With IGNORE_SIGTERM it stays until SIGKILL.
@@ -52,6 +54,8 @@ func main() {
 		serveModels()
 	} else {
 		http.HandleFunc("POST /v1/chat/completions", chat)
+		http.HandleFunc("GET /invocations-bidirectional-stream", converse)
+		http.HandleFunc("GET /v1/listen", converse)
 		http.HandleFunc("POST /invocations", func(w http.ResponseWriter, r *http.Request) { obey(w, r, os.Getenv("SM_MODEL_DIR")) })
 	}
 	address := net.JoinHostPort("127.0.0.1", os.Getenv("SAGEMAKER_BIND_TO_PORT"))
