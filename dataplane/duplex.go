@@ -75,7 +75,8 @@ type Duplex interface {
 	// Receive gives the container's next frame, whose payload is valid until the
 	// next call. The error is io.EOF when the container has ended the stream after
 	// CloseSend, a *CloseError when it did so unasked, and wraps ErrBroken
-	// otherwise: together with ErrDuplexClosed after Close.
+	// otherwise: together with ErrDuplexClosed after Close. It is called until it
+	// has failed, which lets it give up what it holds.
 	Receive() (Frame, error)
 	// Close ends the stream at once; Send and Receive under way fail.
 	Close()
@@ -161,6 +162,9 @@ func relay(ctx context.Context, d Duplex, caller Peer) error {
 	}()
 	err := pump(d.Receive, caller.Send)
 	d.Close()
+	if err != nil && !errors.Is(err, errReceived) {
+		_, _ = d.Receive() // the caller's error counts
+	}
 	caller.StopReceiving()
 	callers := <-sent
 	switch {

@@ -60,7 +60,7 @@ func duplexEchoes(t *testing.T, f Fixture) {
 			t.Fatalf("frame %d: text %v, partial %v, %d bytes, %v", i, got.Text, got.Partial, len(got.Payload), err)
 		}
 	}
-	if _, err := d.Receive(); err != io.EOF {
+	if _, err := d.Receive(); !errors.Is(err, io.EOF) || errors.Is(err, dataplane.ErrBroken) {
 		t.Errorf("after the end: %v", err)
 	}
 }

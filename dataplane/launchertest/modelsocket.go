@@ -21,6 +21,10 @@ func converse(w http.ResponseWriter, r *http.Request) {
 		return // the answer says why
 	}
 	defer conn.Close()
+	echo(conn, both, r.RequestURI)
+}
+
+func echo(conn io.Writer, both io.Reader, target string) {
 	for {
 		h, err := ws.ReadHeader(both)
 		if err != nil || h.Length > dataplane.MaxFrame {
@@ -42,7 +46,7 @@ func converse(w http.ResponseWriter, r *http.Request) {
 		case h.OpCode == ws.OpText && verb == "crash":
 			os.Exit(3)
 		case h.OpCode == ws.OpText && verb == "target":
-			payload = []byte(r.RequestURI)
+			payload = []byte(target)
 		}
 		if err := ws.WriteFrame(conn, ws.NewFrame(h.OpCode, h.Fin, payload)); err != nil || h.OpCode == ws.OpClose {
 			return

@@ -218,6 +218,10 @@ type tokens struct {
 
 // next waits for the next token.
 func (t *tokens) next() (f dataplane.Frame, more bool, err error) {
+	if t.d.ctx.Err() != nil {
+		t.leave()
+		return f, false, t.d.ended()
+	}
 	for t.job != nil && t.sent >= int(t.job.made.Load()) {
 		select {
 		case <-t.job.more:
@@ -228,7 +232,7 @@ func (t *tokens) next() (f dataplane.Frame, more bool, err error) {
 				return f, false, err
 			}
 		case <-t.d.ctx.Done():
-			_, _ = t.d.w.depart(t.job, t.d.ctx.Err()) // the error is known
+			t.leave()
 			return f, false, t.d.ended()
 		}
 	}
