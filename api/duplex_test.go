@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ type echo struct {
 	says  chan any             // a string, or an error of Receive
 	over  chan struct{}
 	got   []dataplane.Frame
-	shut  bool
+	shut  sync.Once
 }
 
 func newEcho() *echo {
@@ -81,12 +82,7 @@ func (e *echo) Receive() (dataplane.Frame, error) {
 	}
 }
 
-func (e *echo) Close() {
-	if !e.shut {
-		e.shut = true
-		close(e.over)
-	}
-}
+func (e *echo) Close() { e.shut.Do(func() { close(e.over) }) }
 
 // duplexRig is an HTTP2 with one worker behind endpoint "e".
 type duplexRig struct {
