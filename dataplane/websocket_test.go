@@ -233,6 +233,10 @@ func TestCallersEndClosesTheSocketInOrder(t *testing.T) {
 	if err := <-closed; err != nil {
 		t.Errorf("CloseSend: %v", err)
 	}
+	go s.Close()
+	if h, err := ws.ReadHeader(c.conn); err == nil {
+		t.Errorf("a second Close frame: %+v", h)
+	}
 }
 
 func TestContainerThatIgnoresTheEndIsWaitedForWhileItTalks(t *testing.T) {
