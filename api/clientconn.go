@@ -21,7 +21,8 @@ import (
 type clientListener struct {
 	net.Listener
 
-	base context.Context // ends when the server stops waiting for invocations
+	base    context.Context // ends when the server stops waiting for invocations
+	express *express        // nil: connections stay where they are
 
 	mu    sync.Mutex
 	conns map[*clientConn]struct{}
@@ -43,6 +44,7 @@ type clientConn struct {
 	net.Conn
 	listener *clientListener
 	ctx      *callerContext
+	ride     ride
 
 	reads, writes sweptDeadline
 
@@ -66,6 +68,9 @@ func (l *clientListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &clientConn{Conn: dataplane.FastConn(conn), listener: l, ctx: newCallerContext(l.base)}
+	if l.express != nil {
+		c.ride.tcp, _ = conn.(*net.TCPConn)
+	}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
@@ -79,14 +84,18 @@ func (l *clientListener) Accept() (net.Conn, error) {
 
 // Close forgets the connection.
 func (c *clientConn) Close() error {
+	if c.changesOver() {
+		return nil
+	}
 	if c.unread.Load() {
 		c.linger()
 	}
 	c.listener.mu.Lock()
 	delete(c.listener.conns, c)
+	conn := c.Conn
 	c.listener.mu.Unlock()
 	c.ctx.end()
-	return c.Conn.Close()
+	return conn.Close()
 }
 
 // linger lets the caller read the answer before the connection closes.
@@ -101,6 +110,7 @@ func (c *clientConn) linger() {
 
 // SetReadDeadline is net.Conn's; see sweptDeadline.
 func (c *clientConn) SetReadDeadline(at time.Time) error {
+	c.ride.deadlines++
 	return c.reads.set(at, c.Conn.SetReadDeadline)
 }
 

@@ -8,10 +8,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sagelocal/sagelocal/dataplane/eventloop"
 )
 
 // closedByPeer looks at the socket without taking anything from it.
 func closedByPeer(conn net.Conn) bool {
+	if c, ok := conn.(*eventloop.Conn); ok {
+		return c.Ended()
+	}
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return false

@@ -15,6 +15,8 @@ import (
 
 	"github.com/sagelocal/sagelocal/controlplane"
 	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/dataplane/eventloop"
+	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 // Limits of an ordinary invocation (docs: hosting-faqs,
@@ -40,6 +42,7 @@ type invocation struct {
 	headers invokeHeaders
 	req     dataplane.Request
 	ans     dataplane.Answer
+	out     []byte // the head of the answer
 }
 
 var (
@@ -62,8 +65,18 @@ func (r *runtime) serve(ctx *fasthttp.RequestCtx) {
 		unknownPath(ctx)
 	case bytes.Equal(action, invokeAction):
 		if err := r.invoke(ctx, name); err != nil {
+			strandOf(ctx).Leave() // it is logged
 			r.fail(ctx, err)
 		}
+	default:
+		strandOf(ctx).Leave()
+		r.serveOther(ctx, name, action)
+	}
+}
+
+// serveOther takes the operations that are not InvokeEndpoint.
+func (r *runtime) serveOther(ctx *fasthttp.RequestCtx, name, action []byte) {
+	switch {
 	case bytes.Equal(action, asyncAction):
 		if err := r.async(ctx, name); err != nil {
 			r.fail(ctx, err)
@@ -100,30 +113,18 @@ func (r *runtime) fail(ctx *fasthttp.RequestCtx, err error) {
 
 // invoke is InvokeEndpoint. AWS page: API_runtime_InvokeEndpoint.
 func (r *runtime) invoke(ctx *fasthttp.RequestCtx, name []byte) error {
-	state, _ := r.states.Get().(*invocation)
-	if state == nil {
-		state = new(invocation)
-	}
+	state := r.state()
 	defer r.states.Put(state)
-	h := &state.headers
-	h.read(&ctx.Request.Header)
-	if err := h.check("InvokeEndpoint", name); err != nil {
-		return err
-	}
-	scope := r.scopes.of(h.authorization)
-	key := dataplane.Key{Account: scope.Account, Region: scope.Region, Name: strings.ToLower(text(name))}
-
-	h.fill(&state.req, "InvokeEndpoint", ctx.PostBody(), invokeTimeout)
+	state.headers.read(&ctx.Request.Header)
 	state.ans = dataplane.Answer{Body: state.ans.Body[:0]}
-
 	until, done := watch(ctx, r.ctx)
-	route, err := r.fleet.Invoke(until, key, &state.req, &state.ans)
+	scope, route, err := r.attempt(until, state, name, ctx.PostBody(), strandOf(ctx))
 	done()
+	setRoute(&ctx.Response.Header, &route)
 	if err != nil || state.ans.StatusCode/100 != 2 {
-		setRoute(&ctx.Response.Header, &route)
 		return invokeError(ctx, &state.req, &state.ans, err, scope, text(name), route)
 	}
-	setRoute(&ctx.Response.Header, &route)
+	handled(ctx, state.ans.Inline() && len(ctx.PostBody()) < expressBuffer/2)
 	if ct := state.ans.ContentType; ct != "" {
 		ctx.Response.Header.SetContentType(ct)
 	}
@@ -136,6 +137,28 @@ func (r *runtime) invoke(ctx *fasthttp.RequestCtx, name []byte) error {
 	return nil
 }
 
+func (r *runtime) state() *invocation {
+	if state, ok := r.states.Get().(*invocation); ok {
+		return state
+	}
+	return new(invocation)
+}
+
+// attempt is InvokeEndpoint between the request's headers, which are in state, and
+// the answer, which will be.
+func (r *runtime) attempt(until context.Context, state *invocation, name, body []byte, strand *eventloop.Strand) (sdkcompat.Scope, dataplane.Route, error) {
+	h := &state.headers
+	if err := h.check("InvokeEndpoint", name); err != nil {
+		return sdkcompat.Scope{}, dataplane.Route{}, err
+	}
+	scope := r.scopes.of(h.authorization)
+	key := dataplane.Key{Account: scope.Account, Region: scope.Region, Name: strings.ToLower(text(name))}
+	h.fill(&state.req, "InvokeEndpoint", body, invokeTimeout)
+	state.req.Strand = strand
+	route, err := r.fleet.Invoke(until, key, &state.req, &state.ans)
+	return scope, route, err
+}
+
 // setRoute says which variant and which instance answered.
 func setRoute(h *fasthttp.ResponseHeader, route *dataplane.Route) {
 	if route.Variant != "" {
@@ -145,9 +168,13 @@ func setRoute(h *fasthttp.ResponseHeader, route *dataplane.Route) {
 		h.SetCanonical(instanceHeader, octets(route.Instance))
 	}
 	if route.ColdStart > 0 {
-		// In whole milliseconds, at least 1.
-		h.SetCanonical(coldStartHeader, strconv.AppendInt(nil, int64((route.ColdStart+time.Millisecond-1)/time.Millisecond), 10))
+		h.SetCanonical(coldStartHeader, strconv.AppendInt(nil, coldStartMillis(route), 10))
 	}
+}
+
+// coldStartMillis is in whole milliseconds, at least 1.
+func coldStartMillis(route *dataplane.Route) int64 {
+	return int64((route.ColdStart + time.Millisecond - 1) / time.Millisecond)
 }
 
 // setSession passes on what the container said of a stateful session. Its
@@ -178,16 +205,18 @@ func octets(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s))
 
 // setRequestID writes the id in its text form.
 func setRequestID(h *fasthttp.ResponseHeader, id []byte) {
-	const digits = "0123456789abcdef"
 	var out [36]byte
-	at := 0
-	for i, b := range id {
+	h.SetCanonical(octets(requestIDHeader), appendUUID(out[:0], id))
+}
+
+// appendUUID appends the text form of an id.
+func appendUUID(b, id []byte) []byte {
+	const digits = "0123456789abcdef"
+	for i, c := range id {
 		if i == 4 || i == 6 || i == 8 || i == 10 {
-			out[at] = '-'
-			at++
+			b = append(b, '-')
 		}
-		out[at], out[at+1] = digits[b>>4], digits[b&15]
-		at += 2
+		b = append(b, digits[c>>4], digits[c&15])
 	}
-	h.SetCanonical(octets(requestIDHeader), out[:])
+	return b
 }

@@ -43,12 +43,17 @@ func (s *scopes) of(authorization []byte) sdkcompat.Scope {
 	return scope
 }
 
-var credentialField = []byte("Credential=")
+var (
+	usualStart      = []byte("AWS4-HMAC-SHA256 Credential=")
+	credentialField = []byte("Credential=")
+)
 
 func credentialOf(authorization []byte) []byte {
-	_, rest, ok := bytes.Cut(authorization, credentialField)
+	rest, ok := bytes.CutPrefix(authorization, usualStart)
 	if !ok {
-		return nil
+		if _, rest, ok = bytes.Cut(authorization, credentialField); !ok {
+			return nil
+		}
 	}
 	credential, _, _ := bytes.Cut(rest, []byte(","))
 	return credential

@@ -50,9 +50,10 @@ const (
 
 // Server answers everything on one listener.
 type Server struct {
-	http   *fasthttp.Server
-	ctx    context.Context // of the invocations under way
-	cancel context.CancelFunc
+	http    *fasthttp.Server
+	express *express
+	ctx     context.Context // of the invocations under way
+	cancel  context.CancelFunc
 }
 
 // New makes a server; Serve sets it to work.
@@ -63,16 +64,22 @@ func New(o Options) *Server {
 	router := routes(o, known)
 	control, rest := buffered(router), parsable(fasthttpadaptor.NewFastHTTPHandler(router))
 	guard := &guard{hosts: o.Hosts}
-	s := &Server{ctx: ctx, cancel: cancel}
+	s := &Server{ctx: ctx, cancel: cancel, express: &express{hot: hot, guard: guard}}
+	s.express.rest = func(c net.Conn) { _ = s.http.ServeConn(c) } // it has answered what it could
 	s.http = &fasthttp.Server{
 		Handler: func(ctx *fasthttp.RequestCtx) {
 			if e := guard.refuses(&ctx.Request.Header); e != nil {
 				refuse(ctx, e)
 				return
 			}
-			switch path := ctx.Path(); {
-			case isRuntimePath(path):
+			defer handled(ctx, false)
+			path := ctx.Path()
+			if isRuntimePath(path) {
 				hot.serve(ctx)
+				return
+			}
+			strandOf(ctx).Leave()
+			switch {
 			case string(path) == "/":
 				control(ctx)
 			default:
@@ -140,7 +147,9 @@ func routes(o Options, known *scopes) http.Handler {
 
 // Serve answers on ln until Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
-	if err := s.http.Serve(newClientListener(ln, s.ctx)); err != nil {
+	clients := newClientListener(ln, s.ctx)
+	clients.express = s.express
+	if err := s.http.Serve(clients); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
@@ -149,8 +158,13 @@ func (s *Server) Serve(ln net.Listener) error {
 // Shutdown takes no more requests and waits for those under way; when ctx ends
 // they are canceled.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.express.close()
+	defer s.express.end()
 	defer s.cancel()
 	err := s.http.ShutdownWithContext(ctx)
+	if err == nil {
+		err = s.express.drain(ctx)
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}

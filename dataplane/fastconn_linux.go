@@ -25,9 +25,6 @@ type fastConn struct {
 	*net.TCPConn
 	raw     syscall.RawConn
 	in, out transfer
-
-	ask   func(fd uintptr) (done bool) // writeOnce, made once
-	asked bool                         // ask was called
 }
 
 // FastConn makes reading and writing small messages cheaper, where it can. The
@@ -44,7 +41,7 @@ func FastConn(conn net.Conn) net.Conn {
 	}
 	c := &fastConn{TCPConn: tcp, raw: raw}
 	c.in.call, c.out.call = syscall.SYS_READ, syscall.SYS_WRITE
-	c.in.try, c.out.try, c.ask = c.in.do, c.out.doAll, c.writeOnce
+	c.in.try, c.out.try = c.in.do, c.out.doAll
 	return c
 }
 
@@ -134,63 +131,23 @@ func (c *fastConn) Read(p []byte) (int, error) {
 
 // Write is io.Writer's.
 func (c *fastConn) Write(p []byte) (int, error) {
-	return c.writeParts(p, nil)
+	return c.WriteParts(p, nil)
 }
 
-// writeParts writes two parts as one.
-func (c *fastConn) writeParts(head, body []byte) (int, error) {
-	c.begin(head, body)
-	err := c.finish()
-	left := len(c.out.rest) + len(c.out.more)
-	c.forget()
-	return len(head) + len(body) - left, err
-}
-
-// begin sets what is to be written.
-func (c *fastConn) begin(head, body []byte) {
+// WriteParts writes two parts as one.
+func (c *fastConn) WriteParts(head, body []byte) (int, error) {
 	c.out.rest, c.out.more, c.out.errno = head, body, 0
 	c.out.advance(0)
-}
-
-// writeAndAwait begins to write two parts as one and returns when there is
-// something to read, or when finish has to write what the socket did not take.
-// It saves the attempt to read that is certain to fail: the poller is told to
-// expect an event, then the request is written, and the event of its answer can
-// only come after that. An earlier event of which nothing was read goes
-// unnoticed unless another one follows, such as the end of the stream from a
-// server that goes on reading. So this needs a read deadline, and a Read when
-// that has passed.
-func (c *fastConn) writeAndAwait(head, body []byte) error {
-	c.begin(head, body)
-	c.asked = false
-	return c.raw.Read(c.ask)
-}
-
-// finish writes what is left; after an error it can be called again.
-func (c *fastConn) finish() error {
-	if len(c.out.rest) > 0 && c.out.errno == 0 {
-		if err := c.raw.Write(c.out.try); err != nil {
-			return err
-		}
+	var err error
+	if len(c.out.rest) > 0 {
+		err = c.raw.Write(c.out.try)
 	}
-	if c.out.errno != 0 {
-		return c.failed("write", c.out.errno)
+	left := len(c.out.rest) + len(c.out.more)
+	c.out.rest, c.out.more = nil, nil // they are the caller's
+	if err == nil && c.out.errno != 0 {
+		err = c.failed("write", c.out.errno)
 	}
-	return nil
-}
-
-// forget lets go of the parts, which are the caller's.
-func (c *fastConn) forget() { c.out.rest, c.out.more = nil, nil }
-
-// writeOnce is what writeAndAwait does with the socket.
-func (c *fastConn) writeOnce(fd uintptr) (done bool) {
-	if c.asked {
-		return true // there is something to read
-	}
-	c.asked = true
-	c.out.doAll(fd)
-	// What the socket does not take at once is left to finish.
-	return c.out.errno != 0 || len(c.out.rest) > 0
+	return len(head) + len(body) - left, err
 }
 
 func (c *fastConn) failed(op string, errno syscall.Errno) error {

@@ -128,7 +128,7 @@ func (w *HTTPWorker) Invoke(ctx context.Context, req *Request, ans *Answer) erro
 	if !sendable(req) {
 		return ErrInvalidHeader
 	}
-	now := time.Now()
+	now := req.Strand.Now()
 	var deadline time.Time
 	if req.Timeout > 0 {
 		deadline = now.Add(req.Timeout)
@@ -144,18 +144,22 @@ func (w *HTTPWorker) exchange(ctx context.Context, now, deadline time.Time, head
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c := w.pool.idle(now)
+	if len(req.Body) > bufferedBody {
+		req.Strand.Leave() // two goroutines will use the connection
+	}
+	c := w.pool.idle(now, req.Strand)
 	reused := c != nil
 	for {
 		var err error
 		if c == nil {
+			req.Strand.Leave()
 			if c, err = w.pool.dial(ctx, deadline); err != nil {
 				return w.explain(ctx, deadline, err)
 			}
 		}
-		keep, err := c.exchange(ctx, now, deadline, head, req, ans, w.cfg.MaxAnswer)
+		keep, err := c.exchange(ctx, deadline, head, req, ans, w.cfg.MaxAnswer)
 		if keep {
-			w.pool.put(c)
+			w.pool.put(c, req.Strand.Now())
 			return nil
 		}
 		w.pool.discard(c)

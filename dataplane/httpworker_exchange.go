@@ -3,9 +3,8 @@ package dataplane
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
-	"os"
+	"net"
 	"sync"
 	"time"
 )
@@ -18,19 +17,14 @@ const (
 	readBuffer = 16 << 10
 	// bufferedBody is the largest body that is written before its answer is read.
 	bufferedBody = 64 << 10
-	// firstLook is how long an exchange relies on being told of an answer before
-	// it looks for one; see writeAndAwait.
-	firstLook = 100 * time.Millisecond
 )
 
 // aLongTimeAgo as a deadline interrupts a connection at once.
 var aLongTimeAgo = time.Unix(1, 0)
 
-// earlyConn can wait for an answer before anything is read; see fastConn.
-type earlyConn interface {
-	writeAndAwait(head, body []byte) error
-	finish() error
-	forget()
+// partsWriter writes two parts in one system call; see FastConn and eventloop.
+type partsWriter interface {
+	WriteParts(head, body []byte) (int, error)
 }
 
 // readers are shared by all connections. One has a reader only while it reads an
@@ -40,9 +34,9 @@ var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBu
 
 // exchange sends a request and reads its answer. keep tells that the connection
 // can carry another one.
-func (c *httpConn) exchange(ctx context.Context, now, deadline time.Time, head *requestHead, req *Request, ans *Answer, limit int) (keep bool, err error) {
+func (c *httpConn) exchange(ctx context.Context, deadline time.Time, head *requestHead, req *Request, ans *Answer, limit int) (keep bool, err error) {
 	c.answered = false
-	if err := c.start(now, deadline, len(req.Body)); err != nil {
+	if err := c.SetDeadline(deadline); err != nil {
 		return false, err
 	}
 	stop := func() bool { return true }
@@ -70,48 +64,10 @@ func (c *httpConn) returnReader() (empty bool) {
 	return empty
 }
 
-// start sets the connection's deadline: firstLook's where send is going to wait
-// for the answer, and else the exchange's own.
-func (c *httpConn) start(now, deadline time.Time, body int) error {
-	c.deadline, c.short = deadline, false
-	if look := now.Add(firstLook); c.early != nil && body <= bufferedBody && (deadline.IsZero() || look.Before(deadline)) {
-		deadline, c.short = look, true
-	}
-	return c.SetDeadline(deadline)
-}
-
-// late replaces firstLook's deadline by the exchange's own if that is what err
-// is about, and then returns nil; else it returns err.
-func (c *httpConn) late(err error) error {
-	if !c.short || !errors.Is(err, os.ErrDeadlineExceeded) {
-		return err
-	}
-	c.short = false
-	if err := c.SetDeadline(c.deadline); err != nil {
-		return err
-	}
-	if c.aborted.Load() {
-		c.abort() // its deadline may just have been replaced
-		return err
-	}
-	return nil
-}
-
 // interrupt is c.abort.
 func (c *httpConn) interrupt() {
 	c.aborted.Store(true)
 	_ = c.SetDeadline(aLongTimeAgo) // fails only when the connection is closed
-}
-
-// Read is io.Reader's.
-func (c *httpConn) Read(p []byte) (n int, err error) {
-	n, err = c.Conn.Read(p)
-	if n == 0 && err != nil {
-		if err = c.late(err); err == nil {
-			return c.Conn.Read(p)
-		}
-	}
-	return n, err
 }
 
 // afterFunc is context.AfterFunc, or the context's own.
@@ -130,6 +86,9 @@ func afterFunc(ctx context.Context, f func()) (stop func() bool) {
 func (c *httpConn) sendAndReceive(head *requestHead, req *Request, ans *Answer, limit int) (keep bool, err error) {
 	if len(req.Body) <= bufferedBody {
 		writeErr := c.send(head, req)
+		if c.loop != nil {
+			_ = c.loop.AwaitRead() // receive meets the error again
+		}
 		c.borrowReader()
 		keep, err = c.receive(ans, limit)
 		if writeErr == nil {
@@ -154,7 +113,6 @@ func (c *httpConn) sendAndReceive(head *requestHead, req *Request, ans *Answer, 
 	return false, err
 }
 
-// send writes the request, and where it can it waits for the answer too.
 func (c *httpConn) send(head *requestHead, req *Request) error {
 	c.head = head.append(c.head[:0], req)
 	body := req.Body
@@ -162,25 +120,15 @@ func (c *httpConn) send(head *requestHead, req *Request) error {
 		c.head = append(c.head, body...)
 		body = nil
 	}
+	var err error
 	switch {
-	case c.early != nil && len(body) <= bufferedBody:
-		err := c.late(c.early.writeAndAwait(c.head, body))
-		if err == nil {
-			err = c.late(c.early.finish())
-		}
-		if err == nil {
-			err = c.early.finish() // if the last one was late
-		}
-		c.early.forget()
-		return err
+	case c.parts != nil:
+		_, err = c.parts.WriteParts(c.head, body)
 	case body == nil:
-		_, err := c.Write(c.head)
-		return err
+		_, err = c.Write(c.head)
+	default:
+		_, err = (&net.Buffers{c.head, body}).WriteTo(c.Conn)
 	}
-	c.parts = [2][]byte{c.head, body}
-	c.buffers = c.parts[:]
-	_, err := c.buffers.WriteTo(c.Conn)
-	c.parts, c.buffers = [2][]byte{}, nil // the body is the caller's
 	return err
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"testing"
 	"time"
 )
@@ -80,7 +79,7 @@ func TestRequestIsSentAgainWhenTheServerOnlyReads(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	w.pool.put(c)
+	w.pool.put(c, time.Now())
 
 	second := acceptOne(t, ln)
 	answered := make(chan error, 1)
@@ -91,63 +90,6 @@ func TestRequestIsSentAgainWhenTheServerOnlyReads(t *testing.T) {
 	}
 	if err := <-answered; err != nil || string(ans.Body) != "body" {
 		t.Errorf("body %q, server's error %v", ans.Body, err)
-	}
-}
-
-func TestAnswerAfterTheFirstLookIsRead(t *testing.T) {
-	for name, look := range map[string]time.Duration{
-		"the deadline passes before the request is written": -time.Second,
-		"it passes while the worker works":                  20 * time.Millisecond,
-	} {
-		t.Run(name, func(t *testing.T) {
-			ln := listen(t)
-			w := unstarted(t, ln.Addr().String())
-			accepted := acceptOne(t, ln)
-			c, err := w.pool.dial(t.Context(), time.Time{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if c.early == nil {
-				t.Skip("connections do not wait for answers here")
-			}
-			now := time.Now()
-			if err := c.start(now.Add(look-firstLook), now.Add(time.Minute), 4); err != nil || !c.short {
-				t.Fatalf("short %v, error %v", c.short, err)
-			}
-			if err := c.send(&w.request, &Request{Body: []byte("body")}); err != nil || c.short {
-				t.Fatalf("short %v, error %v", c.short, err)
-			}
-			// Only now does the worker do anything at all.
-			if err := answerOne(<-accepted); err != nil {
-				t.Fatal(err)
-			}
-			var ans Answer
-			c.borrowReader()
-			keep, err := c.receive(&ans, MaxAnswer)
-			if !keep || err != nil || string(ans.Body) != "body" {
-				t.Errorf("keep %v, body %q, error %v", keep, ans.Body, err)
-			}
-		})
-	}
-}
-
-func TestFirstLookDoesNotTakeBackACancellation(t *testing.T) {
-	ln := listen(t)
-	w := unstarted(t, ln.Addr().String())
-	accepted := acceptOne(t, ln)
-	c, err := w.pool.dial(t.Context(), time.Time{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-accepted
-	now := time.Now()
-	if err := c.start(now, now.Add(time.Minute), 4); err != nil {
-		t.Fatal(err)
-	}
-	c.abort()
-	_ = c.send(&w.request, &Request{Body: []byte("body")}) // fails or not, by how the connection writes
-	if n, err := c.Read(make([]byte, 1)); n != 0 || !os.IsTimeout(err) {
-		t.Errorf("read %d bytes, error %v", n, err)
 	}
 }
 
@@ -169,11 +111,6 @@ func TestRequestsLargerThanTheSocketTakesArriveWhole(t *testing.T) {
 	answered := make(chan error, 1)
 	go func() { answered <- answerOne(server) }()
 	body := bytes.Repeat([]byte("0123456789abcdef"), bufferedBody/16)
-	// In an hour it would look for the answer, and write the rest at the latest.
-	later := time.Now().Add(time.Hour)
-	if err := c.start(later, later.Add(time.Hour), len(body)); err != nil {
-		t.Fatal(err)
-	}
 	if err := c.send(&w.request, &Request{Body: body}); err != nil {
 		t.Fatal(err)
 	}

@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/sagelocal/sagelocal/dataplane/eventloop"
 )
 
 const (
@@ -37,7 +40,7 @@ type httpPool struct {
 	connectTimeout time.Duration
 
 	mu       sync.Mutex
-	idles    []*httpConn // oldest first
+	lanes    [][]*httpConn // the idle ones by lane, oldest first
 	all      map[*httpConn]struct{}
 	sweeping bool          // a sweep is scheduled
 	drained  chan struct{} // made by shut, closed when no connection is left
@@ -46,16 +49,15 @@ type httpPool struct {
 // httpConn is one connection; it has one user at a time.
 type httpConn struct {
 	net.Conn
+	tcp      *net.TCPConn    // nil over TLS
+	loop     *eventloop.Conn // nil unless an event loop watches it
+	lane     int             // 0 of the goroutines' connections, else its loop's id
 	raw      syscall.RawConn // nil over TLS
-	early    earlyConn       // nil if Conn is none
+	parts    partsWriter     // nil if Conn is none
 	r        *bufio.Reader   // nil but while an answer is read
 	head     []byte          // the request's head, reused
-	parts    [2][]byte       // head and body
-	buffers  net.Buffers     // of parts, for writev
 	abort    func()          // interrupt, made once
 	aborted  atomic.Bool     // for good: the connection will be closed
-	deadline time.Time       // of the exchange
-	short    bool            // the connection's deadline is firstLook's
 	since    time.Time       // idle since
 	peek     livenessCheck
 	answered bool // a byte of the answer arrived
@@ -65,18 +67,37 @@ type httpConn struct {
 	contentType, attributes string
 }
 
-// idle is the youngest idle connection that is still alive; nil if there is none.
-func (p *httpPool) idle(now time.Time) *httpConn {
+// idle is an idle connection that is still alive; nil if there is none. Strands
+// have connections of their own loop: an event of another's would come to the
+// wrong one.
+func (p *httpPool) idle(now time.Time, s *eventloop.Strand) *httpConn {
+	if !s.Inline() {
+		return p.take(now, 0)
+	}
+	lane := s.Loop().ID()
+	c := p.take(now, lane)
+	if c == nil {
+		if c = p.take(now, 0); c == nil || !p.move(c, s.Loop(), lane) {
+			return nil
+		}
+	}
+	c.loop.Bind(s)
+	return c
+}
+
+// take is the youngest idle connection of a lane.
+func (p *httpPool) take(now time.Time, lane int) *httpConn {
 	for {
 		p.mu.Lock()
-		n := len(p.idles)
-		if n == 0 {
+		if lane >= len(p.lanes) || len(p.lanes[lane]) == 0 {
 			p.mu.Unlock()
 			return nil
 		}
-		c := p.idles[n-1]
-		p.idles[n-1] = nil
-		p.idles = p.idles[:n-1]
+		idles := p.lanes[lane]
+		n := len(idles)
+		c := idles[n-1]
+		idles[n-1] = nil
+		p.lanes[lane] = idles[:n-1]
 		p.mu.Unlock()
 		age := now.Sub(c.since)
 		if age < freshIdle || age < maxIdle && c.alive() {
@@ -84,6 +105,25 @@ func (p *httpPool) idle(now time.Time) *httpConn {
 		}
 		p.discard(c)
 	}
+}
+
+// move gives a connection to a loop.
+func (p *httpPool) move(c *httpConn, to *eventloop.Loop, lane int) bool {
+	if c.tcp == nil {
+		p.discard(c)
+		return false
+	}
+	p.mu.Lock()
+	adopted, err := to.Adopt(c.tcp)
+	if err == nil {
+		c.Conn, c.loop, c.parts, c.lane, c.raw = adopted, adopted, adopted, lane, nil
+		err = adopted.Watch()
+	}
+	p.mu.Unlock()
+	if err != nil {
+		p.discard(c)
+	}
+	return err == nil
 }
 
 // dial makes a connection.
@@ -109,10 +149,11 @@ func (p *httpPool) dial(ctx context.Context, deadline time.Time) (*httpConn, err
 			return nil, errors.Join(err, conn.Close())
 		}
 		c.Conn = secure
-	} else if sc, ok := conn.(syscall.Conn); ok {
-		c.raw, _ = sc.SyscallConn()
+	} else if tcp, ok := conn.(*net.TCPConn); ok {
+		c.tcp = tcp
+		c.raw, _ = tcp.SyscallConn()
 	}
-	c.early, _ = c.Conn.(earlyConn)
+	c.parts, _ = c.Conn.(partsWriter)
 	c.abort = c.interrupt
 
 	p.mu.Lock()
@@ -128,15 +169,18 @@ func (p *httpPool) dial(ctx context.Context, deadline time.Time) (*httpConn, err
 }
 
 // put makes a connection idle.
-func (p *httpPool) put(c *httpConn) {
-	c.since = time.Now()
+func (p *httpPool) put(c *httpConn, now time.Time) {
+	c.since = now
 	p.mu.Lock()
 	if p.drained != nil {
 		p.mu.Unlock()
 		p.discard(c)
 		return
 	}
-	p.idles = append(p.idles, c)
+	for c.lane >= len(p.lanes) {
+		p.lanes = append(p.lanes, nil)
+	}
+	p.lanes[c.lane] = append(p.lanes[c.lane], c)
 	if !p.sweeping {
 		p.sweeping = true
 		time.AfterFunc(maxIdle, p.sweep)
@@ -169,18 +213,23 @@ func (p *httpPool) settle() {
 // long as there are idle ones.
 func (p *httpPool) sweep() {
 	now := time.Now()
+	var old []*httpConn
+	oldest := time.Duration(-1)
 	p.mu.Lock()
-	n := 0
-	for n < len(p.idles) && now.Sub(p.idles[n].since) >= maxIdle {
-		n++
+	for i, idles := range p.lanes {
+		n := 0
+		for n < len(idles) && now.Sub(idles[n].since) >= maxIdle {
+			n++
+		}
+		old = append(old, idles[:n]...)
+		p.lanes[i] = slices.Delete(idles, 0, n)
+		if len(p.lanes[i]) > 0 {
+			oldest = max(oldest, now.Sub(p.lanes[i][0].since))
+		}
 	}
-	old := append([]*httpConn(nil), p.idles[:n]...)
-	rest := copy(p.idles, p.idles[n:])
-	clear(p.idles[rest:])
-	p.idles = p.idles[:rest]
-	p.sweeping = rest > 0
+	p.sweeping = oldest >= 0
 	if p.sweeping {
-		time.AfterFunc(maxIdle-now.Sub(p.idles[0].since), p.sweep)
+		time.AfterFunc(maxIdle-oldest, p.sweep)
 	}
 	p.mu.Unlock()
 	for _, c := range old {
@@ -196,8 +245,8 @@ func (p *httpPool) shut() <-chan struct{} {
 		p.drained = make(chan struct{})
 	}
 	drained := p.drained
-	idles := p.idles
-	p.idles = nil
+	idles := slices.Concat(p.lanes...)
+	p.lanes = nil
 	p.settle()
 	p.mu.Unlock()
 	for _, c := range idles {

@@ -18,6 +18,9 @@ type livenessCheck struct {
 // alive tells that the server has neither closed the connection nor sent
 // anything on it. Over TLS it cannot tell: there, session tickets arrive unasked.
 func (c *httpConn) alive() bool {
+	if c.loop != nil {
+		return c.loop.Quiet()
+	}
 	if c.raw == nil {
 		return true
 	}

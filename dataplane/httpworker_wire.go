@@ -91,13 +91,19 @@ func isFieldValue[T string | []byte](v T) bool {
 // isToken is RFC 9110's field-name.
 func isToken[T string | []byte](v T) bool {
 	for i := range len(v) {
-		c := v[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"(),/:;<=>?@[\\]{}", c) >= 0 {
+		if !tokenBytes[v[i]] {
 			return false
 		}
 	}
 	return len(v) > 0
 }
+
+var tokenBytes = func() (table [256]bool) {
+	for c := '!'; c < 0x7f; c++ {
+		table[c] = !strings.ContainsRune("\"(),/:;<=>?@[\\]{}", c)
+	}
+	return table
+}()
 
 const (
 	maxHeadBytes = 64 << 10 // of an answer
@@ -141,7 +147,7 @@ func readAnswer(c *httpConn, ans *Answer, limit int) (keep bool, err error) {
 	if ans.stream != nil {
 		return c.passOn(&h, ans)
 	}
-	body := ans.Body[:0]
+	body := ans.body()
 	switch {
 	case h.status == 204 || h.status == 304:
 	case h.chunked:

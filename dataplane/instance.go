@@ -51,6 +51,7 @@ type Instance struct {
 	told         atomic.Bool // to stop, while it was in service
 	worker       Worker      // set once, before the state becomes InService
 	models       ModelHost   // the worker, if it is one
+	inline       bool        // the worker waits for nothing but its connections
 	started      time.Time
 
 	// Guarded by the pool's lock.
@@ -74,6 +75,7 @@ func NewInstance(pool *Pool, id, instanceType string, slot int, now time.Time) *
 func (in *Instance) Serve(w Worker, now time.Time) {
 	in.worker, in.started = w, now
 	in.models, _ = w.(ModelHost)
+	_, in.inline = w.(*HTTPWorker)
 	in.state.Store(int32(InService))
 	in.pool.join(in)
 }

@@ -87,9 +87,11 @@ func (p *Pool) Len() int {
 // takes it off the count again however the invocation ends.
 func (p *Pool) Invoke(ctx context.Context, req *Request, ans *Answer) (*Instance, error) {
 	if p.serverless != nil {
+		req.Strand.Leave()
 		return p.serverless.invoke(ctx, req, ans)
 	}
 	if req.TargetModel != "" {
+		req.Strand.Leave()
 		return p.invokeModel(ctx, req, ans)
 	}
 	in, err := p.acquire(p.affinity(req), req.PerInstance)

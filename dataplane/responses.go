@@ -139,6 +139,7 @@ func (r *Responses) answer(ctx context.Context, req *Request, ans *Answer) (bool
 	if r == nil || len(r.rules) == 0 {
 		return false, nil
 	}
+	req.Strand.Leave() // an answer may be told to take its time
 	var document any
 	if r.readJSON && json.Unmarshal(req.Body, &document) != nil {
 		document = nil

@@ -53,6 +53,7 @@ func (in *Instance) answer(ctx context.Context, req *Request, ans *Answer) error
 		return in.converse(ctx, req, ans)
 	}
 	if t := in.pool.tap.Load(); t != nil {
+		req.Strand.Leave()
 		return t.answer(ctx, in, req, ans)
 	}
 	return in.pass(ctx, req, ans)
@@ -61,6 +62,7 @@ func (in *Instance) answer(ctx context.Context, req *Request, ans *Answer) error
 // pass lets the worker answer, unless a fault does.
 func (in *Instance) pass(ctx context.Context, req *Request, ans *Answer) error {
 	if req.fault != nil {
+		req.Strand.Leave()
 		return req.fault.act(ctx, in, req, ans)
 	}
 	return in.respond(ctx, req, ans)
@@ -69,6 +71,9 @@ func (in *Instance) pass(ctx context.Context, req *Request, ans *Answer) error {
 // respond lets the worker answer, as a whole or as it comes.
 func (in *Instance) respond(ctx context.Context, req *Request, ans *Answer) error {
 	if ans.stream == nil {
+		if ans.inline = in.inline; !in.inline {
+			req.Strand.Leave()
+		}
 		return in.worker.Invoke(ctx, req, ans)
 	}
 	ans.stream.route.Instance = in.ID

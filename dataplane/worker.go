@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
+
+	"github.com/sagelocal/sagelocal/dataplane/eventloop"
 )
 
 // Launcher is a kind of worker. Launch starts one instance as spec says and
@@ -162,6 +165,9 @@ type Request struct {
 	// once; 0 for all others.
 	PerInstance int
 
+	// Strand is the event loop's code that invokes; nil on an ordinary goroutine.
+	Strand *eventloop.Strand
+
 	fault *fault // what strikes it; nil for most
 }
 
@@ -181,7 +187,42 @@ type Answer struct {
 	// (docs: stateful-sessions).
 	NewSession, ClosedSession string
 
+	// Lend lets a worker take the body's memory from a pool, for Release to give
+	// back: it is still in the processor's cache when it is used again.
+	Lend bool
+	lent *[]byte
+
 	instance *Instance // that answered
+	inline   bool      // an event loop can wait for it
 
 	stream *stream // where the answer goes as it comes; nil: into Body
+}
+
+// Inline tells that the answer came from a worker that an event loop can wait for.
+func (a *Answer) Inline() bool { return a.inline }
+
+// maxLent is the largest memory that the pool keeps.
+const maxLent = 64 << 10
+
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// body is where the answer's body goes.
+func (a *Answer) body() []byte {
+	if a.Lend && a.lent == nil {
+		a.lent = bodies.Get().(*[]byte)
+		a.Body = *a.lent
+	}
+	return a.Body[:0]
+}
+
+// Release ends the use of a body that was lent.
+func (a *Answer) Release() {
+	if a.lent == nil {
+		return
+	}
+	if cap(a.Body) <= maxLent {
+		*a.lent = a.Body[:0]
+	}
+	bodies.Put(a.lent)
+	a.lent, a.Body = nil, nil
 }

@@ -1,0 +1,268 @@
+package eventloop
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	batch = 128 // events taken from the kernel at once
+	// turns is how many batches a loop takes before it lets other goroutines run
+	// that wait for a processor.
+	turns = 32
+	never = math.MaxInt64
+)
+
+// ErrClosed is what Adopt answers when the loop has ended.
+var ErrClosed = errors.New("the event loop has ended")
+
+// Loop is one event loop.
+type Loop struct {
+	id    int
+	epoll int
+	event int // an eventfd, to wake the loop
+
+	now      atomic.Int64 // nanoseconds since 1970 at the last batch
+	deadline atomic.Int64 // no connection has an earlier one to wait for
+
+	mu     sync.Mutex
+	queue  []func()
+	asleep bool
+	closed bool // it ends when its connections are
+	over   bool // it has ended
+
+	scratch [maxTransfer]byte
+
+	conns []*Conn // by descriptor, with gaps; the loop's own
+	count int     // of them
+	turn  uint32
+	done  chan struct{}
+}
+
+// ids are of all loops there ever were.
+var ids atomic.Int32
+
+// Start begins a loop.
+func Start() (*Loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make epoll: %w", err)
+	}
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err == nil {
+		err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, event, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(event)})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make eventfd: %w", err), unix.Close(epoll))
+	}
+	l := &Loop{id: int(ids.Add(1)), epoll: epoll, event: event, done: make(chan struct{})}
+	l.now.Store(time.Now().UnixNano())
+	l.deadline.Store(never)
+	go l.run()
+	return l, nil
+}
+
+// Now is the time of the last batch of events.
+func (l *Loop) Now() time.Time { return time.Unix(0, l.now.Load()) }
+
+// Scratch is memory for the strand that runs on the loop, until it waits. It stays
+// in the processor's cache.
+func (l *Loop) Scratch() []byte { return l.scratch[:] }
+
+// ID is the loop's own, from 1: it tells whose connections are whose.
+func (l *Loop) ID() int { return l.id }
+
+// Go runs f as a strand of the loop; false when the loop has ended.
+func (l *Loop) Go(f func(*Strand)) bool { return l.post(newStrand(l, f).resume) }
+
+// post lets the loop call f; false when the loop has ended.
+func (l *Loop) post(f func()) bool {
+	l.mu.Lock()
+	if l.over {
+		l.mu.Unlock()
+		return false
+	}
+	l.queue = append(l.queue, f)
+	asleep := l.asleep
+	l.asleep = false
+	l.mu.Unlock()
+	if asleep {
+		l.wake()
+	}
+	return true
+}
+
+func (l *Loop) wake() {
+	one := binary.NativeEndian.AppendUint64(nil, 1)
+	_, _ = unix.Write(l.event, one) // cannot fail before 2⁶⁴ of them
+}
+
+func (l *Loop) run() {
+	defer close(l.done)
+	events := make([]unix.EpollEvent, batch)
+	for {
+		n := l.poll(events)
+		l.now.Store(time.Now().UnixNano())
+		for i := range n {
+			// A descriptor may have been closed, and used again, since the kernel
+			// noted the event: Pad tells its connections apart.
+			if c := l.conn(int(events[i].Fd)); c != nil && c.number == events[i].Pad {
+				c.happened(events[i].Events)
+			}
+		}
+		if !l.work() {
+			return
+		}
+		if l.now.Load() >= l.deadline.Load() {
+			l.expire()
+		}
+	}
+}
+
+// conn is the connection with a descriptor; nil if there is none.
+func (l *Loop) conn(fd int) *Conn {
+	if fd >= len(l.conns) {
+		return nil
+	}
+	return l.conns[fd]
+}
+
+// enter and leave keep account of the connections.
+func (l *Loop) enter(c *Conn) {
+	for c.fd >= len(l.conns) {
+		l.conns = append(l.conns, nil)
+	}
+	l.conns[c.fd] = c
+	l.count++
+}
+
+func (l *Loop) leave(c *Conn) {
+	if l.conn(c.fd) == c {
+		l.conns[c.fd] = nil
+		l.count--
+	}
+}
+
+// poll takes the events there are, and waits when there are none.
+func (l *Loop) poll(events []unix.EpollEvent) int {
+	n := poll(l.epoll, events)
+	if l.turn++; n > 0 && l.turn%turns != 0 {
+		return n
+	}
+	// Goroutines that the strands have made runnable would otherwise wait until
+	// the scheduler misses the processor, which may take 10 ms.
+	if n > 0 {
+		runtime.Gosched()
+		return n
+	}
+	l.mu.Lock()
+	l.asleep = len(l.queue) == 0 && !l.closed
+	asleep := l.asleep
+	l.mu.Unlock()
+	if !asleep {
+		return 0
+	}
+	n, err := unix.EpollWait(l.epoll, events, l.patience())
+	l.mu.Lock()
+	l.asleep = false
+	l.mu.Unlock()
+	if err != nil {
+		return 0 // EINTR; the others would be mistakes of this package
+	}
+	return n
+}
+
+// patience is how many milliseconds remain until a deadline; -1 without one.
+func (l *Loop) patience() int {
+	at := l.deadline.Load()
+	if at == never {
+		return -1
+	}
+	left := time.Duration(at - time.Now().UnixNano())
+	return int(min(max(left/time.Millisecond+1, 0), time.Hour/time.Millisecond))
+}
+
+// work calls what was posted; false when the loop is to end.
+func (l *Loop) work() bool {
+	for {
+		l.mu.Lock()
+		queue, closed := l.queue, l.closed
+		l.queue = nil
+		l.over = closed && len(queue) == 0 && l.count == 0
+		over := l.over
+		l.mu.Unlock()
+		for _, f := range queue {
+			f()
+		}
+		if len(queue) > 0 {
+			continue
+		}
+		if over {
+			_ = errors.Join(unix.Close(l.event), unix.Close(l.epoll)) // nothing is lost with them
+			return false
+		}
+		return true
+	}
+}
+
+// bound makes sure that the loop looks at the deadlines at that time.
+func (l *Loop) bound(at int64) {
+	for {
+		next := l.deadline.Load()
+		if at >= next {
+			return
+		}
+		if l.deadline.CompareAndSwap(next, at) {
+			l.post(func() {})
+			return
+		}
+	}
+}
+
+// expire wakes the strands whose connections' deadlines have passed.
+func (l *Loop) expire() {
+	l.deadline.Store(never)
+	now := l.now.Load()
+	next := int64(never)
+	for _, c := range l.conns {
+		if c == nil {
+			continue
+		}
+		for _, h := range []*half{&c.r, &c.w} {
+			if at := h.deadline.Load(); at > now {
+				next = min(next, at)
+			}
+		}
+		if c.r.late(now) && c.r.waits.Load() || c.w.late(now) && c.w.waits.Load() {
+			c.strand.wake()
+		}
+	}
+	l.bound(next)
+}
+
+// Close closes all connections and ends the loop when their strands have let go
+// of them.
+func (l *Loop) Close() {
+	l.mu.Lock()
+	closed := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if !closed {
+		l.post(func() {
+			for _, c := range l.conns {
+				if c != nil {
+					_ = c.Close()
+				}
+			}
+		})
+	}
+	<-l.done
+}
