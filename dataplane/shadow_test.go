@@ -238,6 +238,8 @@ func TestCopiedRequestSharesNoMemory(t *testing.T) {
 			f.SetString(strings.Clone("text of " + fields.Type().Field(i).Name))
 		case f.Kind() == reflect.Slice:
 			f.SetBytes([]byte("body"))
+		case f.Kind() == reflect.Pointer:
+			f.Set(reflect.New(f.Type().Elem()))
 		}
 	}
 	const static = "Operation" // a constant of the caller's
@@ -252,6 +254,10 @@ func TestCopiedRequestSharesNoMemory(t *testing.T) {
 		case reflect.Slice:
 			if is.Len() == 0 || was.Pointer() == is.Pointer() {
 				t.Errorf("%s is shared or lost", name)
+			}
+		case reflect.Pointer:
+			if !is.IsNil() {
+				t.Errorf("%s is shared", name)
 			}
 		}
 	}
