@@ -35,9 +35,9 @@ type Conn struct {
 
 // half is one direction of a connection.
 type half struct {
-	ready    atomic.Bool // a system call is worth while
-	waits    atomic.Bool // the strand waits for ready
-	deadline atomic.Int64
+	ready    atomic.Bool  // a system call is worth while
+	waits    atomic.Bool  // the strand waits for ready
+	deadline atomic.Int64 // 0: none
 }
 
 func (h *half) late(now int64) bool {
@@ -50,6 +50,9 @@ var numbers atomic.Int32
 // Adopt takes a connection from Go's poller to the loop's; conn is closed
 // afterwards if there is no error, and untouched if there is one.
 func (l *Loop) Adopt(conn *net.TCPConn) (*Conn, error) {
+	if l.shut() {
+		return nil, fmt.Errorf("adopt: %w", ErrClosed)
+	}
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("adopt: %w", err)
@@ -62,9 +65,8 @@ func (l *Loop) Adopt(conn *net.TCPConn) (*Conn, error) {
 		return nil, fmt.Errorf("adopt: %w", errors.Join(err, dup))
 	}
 	c := &Conn{loop: l, number: numbers.Add(1), local: conn.LocalAddr(), remote: conn.RemoteAddr(), fd: fd}
-	c.r.ready.Store(true)
-	c.w.ready.Store(true)
-	_ = conn.Close() // the socket stays open as fd
+	c.w.ready.Store(true) // what there is to be read has an event
+	_ = conn.Close()      // the socket stays open as fd
 	return c, nil
 }
 
@@ -77,13 +79,19 @@ func (c *Conn) Loop() *Loop { return c.loop }
 // Watch lets the loop tell of events. It must be called on the loop, before the
 // first Read or Write.
 func (c *Conn) Watch() error {
-	c.loop.enter(c)
+	if c.fd < 0 {
+		return fmt.Errorf("watch: %w", net.ErrClosed)
+	}
+	if c.loop.shut() {
+		return fmt.Errorf("watch: %w", ErrClosed)
+	}
 	err := unix.EpollCtl(c.loop.epoll, unix.EPOLL_CTL_ADD, c.fd, &unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&math.MaxUint32, Fd: int32(c.fd), Pad: c.number,
 	})
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
+	c.loop.enter(c)
 	return nil
 }
 
@@ -106,6 +114,7 @@ func (c *Conn) happened(events uint32) {
 
 // await returns when a system call is worth while.
 func (c *Conn) await(h *half) error {
+	c.strand.share()
 	for {
 		if err := c.usable(h); err != nil || h.ready.Load() {
 			return err
@@ -123,19 +132,45 @@ func (c *Conn) usable(h *half) error {
 	if c.closed.Load() {
 		return net.ErrClosed
 	}
-	if h.late(c.loop.now.Load()) {
+	if h.deadline.Load() != 0 && h.late(c.now()) {
 		return os.ErrDeadlineExceeded
 	}
 	return nil
 }
 
+// now is the time by the deadlines' clock. A loop that sleeps does not look at it.
+func (c *Conn) now() int64 {
+	if c.strand.Inline() {
+		return c.loop.tick
+	}
+	return clock(time.Now())
+}
+
 // AwaitRead returns when Read has something to give, or an error, without a
 // buffer being held meanwhile.
 func (c *Conn) AwaitRead() error {
-	if err := c.await(&c.r); err != nil {
-		return c.failed("read", err)
+	for {
+		event := !c.r.ready.Load() && c.strand.Inline()
+		if err := c.await(&c.r); err != nil {
+			return c.failed("read", err)
+		}
+		if event { // and not a Read that has left nothing
+			return nil
+		}
+		c.r.ready.Store(false)
+		if c.pending() {
+			c.r.ready.Store(true)
+			return nil
+		}
 	}
-	return nil
+}
+
+// pending tells that Read would not have to wait. It leaves an error for Read.
+func (c *Conn) pending() bool {
+	n, err := c.try(func(fd int) (int, error) {
+		return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	})
+	return n > 0 || err != nil
 }
 
 // Read is net.Conn's.
@@ -253,26 +288,16 @@ func (c *Conn) CloseWrite() error {
 // broke.
 func (c *Conn) Ended() bool { return c.ended.Load() || c.closed.Load() }
 
-// Quiet tells that the other side has sent nothing that was not read, not even
-// the end of the stream.
+// Quiet tells that, as far as the loop has heard, the other side has sent nothing
+// that was not read, not even the end of the stream.
 func (c *Conn) Quiet() bool {
-	if c.Ended() {
-		return false
-	}
-	if !c.r.ready.Load() {
-		return true
-	}
-	_, err := c.try(func(fd int) (int, error) {
-		var b [1]byte
-		n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		return n, err
-	})
-	return errors.Is(err, unix.EAGAIN)
+	return !c.Ended() && (!c.r.ready.Load() || !c.pending())
 }
 
 // SetDeadline is net.Conn's.
 func (c *Conn) SetDeadline(at time.Time) error {
-	return errors.Join(c.SetReadDeadline(at), c.SetWriteDeadline(at))
+	_ = c.SetReadDeadline(at)
+	return c.SetWriteDeadline(at)
 }
 
 // SetReadDeadline is net.Conn's.
@@ -282,14 +307,16 @@ func (c *Conn) SetReadDeadline(at time.Time) error { return c.setDeadline(&c.r, 
 func (c *Conn) SetWriteDeadline(at time.Time) error { return c.setDeadline(&c.w, at) }
 
 func (c *Conn) setDeadline(h *half, at time.Time) error {
-	var nano int64
-	if !at.IsZero() {
-		nano = at.UnixNano()
+	if c.closed.Load() {
+		return c.failed("set", net.ErrClosed)
 	}
-	h.deadline.Store(nano)
-	if nano != 0 {
-		c.loop.bound(nano)
+	if at.IsZero() {
+		h.deadline.Store(0)
+		return nil
 	}
+	tick := clock(at)
+	h.deadline.Store(tick)
+	c.loop.bound(tick)
 	return nil
 }
 

@@ -21,8 +21,15 @@ const (
 	never = math.MaxInt64
 )
 
-// ErrClosed is what Adopt answers when the loop has ended.
-var ErrClosed = errors.New("the event loop has ended")
+// ErrClosed is what Adopt and Watch answer when the loop has been closed.
+var ErrClosed = errors.New("the event loop is closed")
+
+// epoch is the beginning of the deadlines' clock, the monotonic one: when the
+// computer was asleep, or its clock is set, nobody is late for that.
+var epoch = time.Now()
+
+// clock is the nanoseconds from epoch to t, at least 1.
+func clock(t time.Time) int64 { return max(int64(t.Sub(epoch)), 1) }
 
 // Loop is one event loop.
 type Loop struct {
@@ -30,7 +37,6 @@ type Loop struct {
 	epoll int
 	event int // an eventfd, to wake the loop
 
-	now      atomic.Int64 // nanoseconds since 1970 at the last batch
 	deadline atomic.Int64 // no connection has an earlier one to wait for
 
 	mu     sync.Mutex
@@ -41,10 +47,14 @@ type Loop struct {
 
 	scratch [maxTransfer]byte
 
-	conns []*Conn // by descriptor, with gaps; the loop's own
-	count int     // of them
+	// The loop's own.
+	now   time.Time // of the last batch
+	tick  int64     // the same by the deadlines' clock
+	conns []*Conn   // by descriptor, with gaps
+	count int       // of them
 	turn  uint32
-	done  chan struct{}
+
+	done chan struct{}
 }
 
 // ids are of all loops there ever were.
@@ -64,42 +74,44 @@ func Start() (*Loop, error) {
 		return nil, errors.Join(fmt.Errorf("make eventfd: %w", err), unix.Close(epoll))
 	}
 	l := &Loop{id: int(ids.Add(1)), epoll: epoll, event: event, done: make(chan struct{})}
-	l.now.Store(time.Now().UnixNano())
 	l.deadline.Store(never)
 	go l.run()
 	return l, nil
 }
 
-// Now is the time of the last batch of events.
-func (l *Loop) Now() time.Time { return time.Unix(0, l.now.Load()) }
+// Now is the time of the last batch of events, for strands that run on the loop.
+func (l *Loop) Now() time.Time { return l.now }
 
-// Scratch is memory for the strand that runs on the loop, until it waits. It stays
-// in the processor's cache.
+// Scratch is memory for the strand that runs on the loop: what was read into it
+// stays until the next call that may wait, Read and Write among them. It stays in
+// the processor's cache.
 func (l *Loop) Scratch() []byte { return l.scratch[:] }
 
 // ID is the loop's own, from 1: it tells whose connections are whose.
 func (l *Loop) ID() int { return l.id }
 
-// Go runs f as a strand of the loop; false when the loop has ended.
-func (l *Loop) Go(f func(*Strand)) bool { return l.post(newStrand(l, f).resume) }
+// Go runs f as a strand of the loop; false when the loop has been closed.
+func (l *Loop) Go(f func(*Strand)) bool {
+	return !l.shut() && l.post(func() { newStrand(l, f).resume() })
+}
 
 // post lets the loop call f; false when the loop has ended.
 func (l *Loop) post(f func()) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.over {
-		l.mu.Unlock()
 		return false
 	}
 	l.queue = append(l.queue, f)
-	asleep := l.asleep
-	l.asleep = false
-	l.mu.Unlock()
-	if asleep {
+	if l.asleep {
+		l.asleep = false
 		l.wake()
 	}
 	return true
 }
 
+// wake ends the loop's sleep; the lock is held, for without it the loop might
+// have ended, and the descriptor be another's.
 func (l *Loop) wake() {
 	one := binary.NativeEndian.AppendUint64(nil, 1)
 	_, _ = unix.Write(l.event, one) // cannot fail before 2⁶⁴ of them
@@ -110,7 +122,8 @@ func (l *Loop) run() {
 	events := make([]unix.EpollEvent, batch)
 	for {
 		n := l.poll(events)
-		l.now.Store(time.Now().UnixNano())
+		l.now = time.Now()
+		l.tick = clock(l.now)
 		for i := range n {
 			// A descriptor may have been closed, and used again, since the kernel
 			// noted the event: Pad tells its connections apart.
@@ -121,7 +134,7 @@ func (l *Loop) run() {
 		if !l.work() {
 			return
 		}
-		if l.now.Load() >= l.deadline.Load() {
+		if l.tick >= l.deadline.Load() {
 			l.expire()
 		}
 	}
@@ -154,13 +167,12 @@ func (l *Loop) leave(c *Conn) {
 // poll takes the events there are, and waits when there are none.
 func (l *Loop) poll(events []unix.EpollEvent) int {
 	n := poll(l.epoll, events)
-	if l.turn++; n > 0 && l.turn%turns != 0 {
-		return n
-	}
 	// Goroutines that the strands have made runnable would otherwise wait until
 	// the scheduler misses the processor, which may take 10 ms.
-	if n > 0 {
+	if l.turn++; l.turn%turns == 0 {
 		runtime.Gosched()
+	}
+	if n > 0 {
 		return n
 	}
 	l.mu.Lock()
@@ -186,31 +198,25 @@ func (l *Loop) patience() int {
 	if at == never {
 		return -1
 	}
-	left := time.Duration(at - time.Now().UnixNano())
+	left := time.Duration(at - clock(time.Now()))
 	return int(min(max(left/time.Millisecond+1, 0), time.Hour/time.Millisecond))
 }
 
-// work calls what was posted; false when the loop is to end.
+// work calls what was posted up to now; false when the loop is to end.
 func (l *Loop) work() bool {
-	for {
-		l.mu.Lock()
-		queue, closed := l.queue, l.closed
-		l.queue = nil
-		l.over = closed && len(queue) == 0 && l.count == 0
-		over := l.over
-		l.mu.Unlock()
-		for _, f := range queue {
-			f()
-		}
-		if len(queue) > 0 {
-			continue
-		}
-		if over {
-			_ = errors.Join(unix.Close(l.event), unix.Close(l.epoll)) // nothing is lost with them
-			return false
-		}
-		return true
+	l.mu.Lock()
+	queue := l.queue
+	l.queue = nil
+	l.over = l.closed && len(queue) == 0 && l.count == 0
+	over := l.over
+	l.mu.Unlock()
+	for _, f := range queue {
+		f()
 	}
+	if over {
+		_ = errors.Join(unix.Close(l.event), unix.Close(l.epoll)) // nothing is lost with them
+	}
+	return !over
 }
 
 // bound makes sure that the loop looks at the deadlines at that time.
@@ -230,26 +236,33 @@ func (l *Loop) bound(at int64) {
 // expire wakes the strands whose connections' deadlines have passed.
 func (l *Loop) expire() {
 	l.deadline.Store(never)
-	now := l.now.Load()
 	next := int64(never)
 	for _, c := range l.conns {
 		if c == nil {
 			continue
 		}
 		for _, h := range []*half{&c.r, &c.w} {
-			if at := h.deadline.Load(); at > now {
+			if at := h.deadline.Load(); at > l.tick {
 				next = min(next, at)
 			}
 		}
-		if c.r.late(now) && c.r.waits.Load() || c.w.late(now) && c.w.waits.Load() {
+		if c.r.late(l.tick) && c.r.waits.Load() || c.w.late(l.tick) && c.w.waits.Load() {
 			c.strand.wake()
 		}
 	}
 	l.bound(next)
 }
 
-// Close closes all connections and ends the loop when their strands have let go
-// of them.
+// shut tells that Close has been called.
+func (l *Loop) shut() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// Close closes all connections that the loop watches, lets their strands see that,
+// and ends the loop. Strands that are away stay so. It must not be called on the
+// loop.
 func (l *Loop) Close() {
 	l.mu.Lock()
 	closed := l.closed

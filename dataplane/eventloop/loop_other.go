@@ -20,7 +20,7 @@ func (*Loop) Scratch() []byte { return nil }
 // ID is the loop's own.
 func (*Loop) ID() int { return 0 }
 
-// Go runs f as a strand of the loop; false when the loop has ended.
+// Go runs f as a strand of the loop; false when the loop has been closed.
 func (*Loop) Go(func(*Strand)) bool { return false }
 
 func (*Loop) post(func()) bool { return false }

@@ -8,12 +8,18 @@
 package eventloop
 
 import (
+	"fmt"
 	"iter"
+	"runtime/debug"
 	"time"
 )
 
-// Strand is code that a loop runs. The methods are its own to call; those of a
-// nil Strand do nothing.
+// stretch is how many system calls a strand makes on its loop before others have
+// their turn: a millisecond or less.
+const stretch = 64
+
+// Strand is code that a loop runs. The methods are its own to call. A nil Strand
+// is an ordinary goroutine: it is not inline, and has no loop to ask for.
 type Strand struct {
 	loop  *Loop
 	next  func() (step, bool)
@@ -22,6 +28,7 @@ type Strand struct {
 	// only, while the strand waits for that.
 	away   bool
 	signal chan struct{} // tells a strand that is away of an event
+	calls  int           // since others on the loop had their turn
 }
 
 // step is why a strand has stopped running.
@@ -36,10 +43,19 @@ const (
 func newStrand(l *Loop, run func(*Strand)) *Strand {
 	s := &Strand{loop: l, signal: make(chan struct{}, 1)}
 	s.next, _ = iter.Pull(func(yield func(step) bool) {
+		defer explain()
 		s.yield = yield
 		run(s)
 	})
 	return s
+}
+
+// explain adds the strand's stack to a panic, which iter.Pull takes to the
+// goroutine that runs the strand.
+func explain() {
+	if p := recover(); p != nil {
+		panic(fmt.Sprintf("%v\n\nin a strand:\n%s", p, debug.Stack()))
+	}
 }
 
 // Inline tells that the strand runs on its loop and must not wait for anything
@@ -77,6 +93,19 @@ func (s *Strand) wait() {
 	if s.away {
 		<-s.signal
 	} else {
+		s.calls = 0
+		s.yield(waits)
+	}
+}
+
+// share gives others on the loop a turn when the strand has not waited for long,
+// as when the other side sends as fast as it reads.
+func (s *Strand) share() {
+	if !s.Inline() {
+		return
+	}
+	if s.calls++; s.calls > stretch && s.loop.post(s.resume) {
+		s.calls = 0
 		s.yield(waits)
 	}
 }
