@@ -44,6 +44,7 @@ type Loop struct {
 	asleep bool
 	closed bool // it ends when its connections are
 	over   bool // it has ended
+	wakers sync.WaitGroup
 
 	scratch [maxTransfer]byte
 
@@ -53,6 +54,7 @@ type Loop struct {
 	conns []*Conn   // by descriptor, with gaps
 	count int       // of them
 	turn  uint32
+	left  bool // by a strand, whose goroutine may not run yet
 
 	done chan struct{}
 }
@@ -82,6 +84,12 @@ func Start() (*Loop, error) {
 // Now is the time of the last batch of events, for strands that run on the loop.
 func (l *Loop) Now() time.Time { return l.now }
 
+// spawn runs f as a goroutine.
+func (l *Loop) spawn(f func()) {
+	l.left = true
+	go f()
+}
+
 // Scratch is memory for the strand that runs on the loop: what was read into it
 // stays until the next call that may wait, Read and Write among them. It stays in
 // the processor's cache.
@@ -98,21 +106,25 @@ func (l *Loop) Go(f func(*Strand)) bool {
 // post lets the loop call f; false when the loop has ended.
 func (l *Loop) post(f func()) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.over {
+		l.mu.Unlock()
 		return false
 	}
 	l.queue = append(l.queue, f)
-	if l.asleep {
+	asleep := l.asleep
+	if asleep {
 		l.asleep = false
+		l.wakers.Add(1)
+	}
+	l.mu.Unlock()
+	if asleep { // without the lock, for which the loop would wait next
 		l.wake()
 	}
 	return true
 }
 
-// wake ends the loop's sleep; the lock is held, for without it the loop might
-// have ended, and the descriptor be another's.
 func (l *Loop) wake() {
+	defer l.wakers.Done()
 	one := binary.NativeEndian.AppendUint64(nil, 1)
 	_, _ = unix.Write(l.event, one) // cannot fail before 2⁶⁴ of them
 }
@@ -167,9 +179,11 @@ func (l *Loop) leave(c *Conn) {
 // poll takes the events there are, and waits when there are none.
 func (l *Loop) poll(events []unix.EpollEvent) int {
 	n := poll(l.epoll, events)
+	l.turn++
 	// Goroutines that the strands have made runnable would otherwise wait until
 	// the scheduler misses the processor, which may take 10 ms.
-	if l.turn++; l.turn%turns == 0 {
+	if n > 0 && l.turn%turns == 0 || n == 0 && l.left {
+		l.left = false
 		runtime.Gosched()
 	}
 	if n > 0 {
@@ -214,6 +228,7 @@ func (l *Loop) work() bool {
 		f()
 	}
 	if over {
+		l.wakers.Wait()                                           // or they would write to whatever has the number next
 		_ = errors.Join(unix.Close(l.event), unix.Close(l.epoll)) // nothing is lost with them
 	}
 	return !over

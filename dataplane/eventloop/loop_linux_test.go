@@ -65,7 +65,7 @@ func TestStrandThatIsAwayOutlivesItsLoop(t *testing.T) {
 }
 
 func TestCloseOfALoopAwaitsWhatWasPosted(t *testing.T) {
-	for range 50 {
+	for range 15 {
 		l := start(t)
 		var accepted, ran atomic.Int64
 		var posters sync.WaitGroup
@@ -245,4 +245,25 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 	if after := descriptors(t); after > before+1 {
 		t.Errorf("%d descriptors were open, now %d are", before, after)
 	}
+}
+
+// Close of a connection marks it first, and then has the loop close its socket.
+func TestLoopDoesNotEndBeforeAConnectionThatIsBeingClosed(t *testing.T) {
+	l := start(t)
+	c, _ := pair(t, l)
+	done := serve(t, c, func(*Strand) error { return c.AwaitRead() })
+	waiting(t, &c.r)
+	c.closed.Store(true) // as far as another goroutine has come with it
+	go l.Close()
+	until(t, l.shut)
+	for range 100 {
+		turn := make(chan struct{})
+		if !l.post(func() { close(turn) }) {
+			t.Fatal("the loop has ended, and the strand waits")
+		}
+		receive(t, turn)
+		runtime.Gosched()
+	}
+	l.post(c.release)
+	want(t, done, net.ErrClosed)
 }

@@ -25,6 +25,8 @@ func (*Loop) Go(func(*Strand)) bool { return false }
 
 func (*Loop) post(func()) bool { return false }
 
+func (*Loop) spawn(func()) {}
+
 // Now is the time of the last batch of events.
 func (*Loop) Now() time.Time { return time.Now() }
 

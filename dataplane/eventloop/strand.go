@@ -126,7 +126,7 @@ func (s *Strand) wake() {
 func (s *Strand) resume() {
 	if why, more := s.next(); more && why == leaves {
 		s.away = true
-		go s.drive()
+		s.loop.spawn(s.drive)
 	}
 }
 
