@@ -19,8 +19,10 @@ const settled = 2
 // it change over; fasthttp is then told that the connection has ended.
 type ride struct {
 	tcp    *net.TCPConn      // nil when the connection cannot move
+	loop   *eventloop.Loop   // it moves to
 	strand *eventloop.Strand // that serves it; nil on an ordinary goroutine
 	before []byte            // read by the express lane, and not by fasthttp
+	failed error             // what its reading ended with, after before
 	host   string            // that the guard has allowed
 	plain  int               // invocations by fasthttp that the lane could have served
 
@@ -61,26 +63,47 @@ func handled(ctx *fasthttp.RequestCtx, plain bool) {
 	}
 }
 
+// expressible tells that the caller's next request, if it is like this one, is
+// probably one for the express lane.
+func expressible(r *fasthttp.Request) bool {
+	length := r.Header.ContentLength()
+	return length >= 0 && length < expressBuffer/2 && !r.MayContinue()
+}
+
 // Read is net.Conn's.
 func (c *clientConn) Read(p []byte) (int, error) {
 	r := &c.ride
 	if r.deadlines == 1 {
 		r.deadlines++
 		r.strand.Return()
-		if r.plain >= settled && len(r.before) == 0 && (r.tcp != nil || r.strand != nil) {
-			r.change.Store(boards)
-			if r.strand != nil {
-				r.change.Store(rejoins)
-			}
+		if r.plain >= settled && len(r.before) == 0 && c.change() {
 			return 0, io.EOF
 		}
 	}
 	if len(r.before) > 0 {
 		n := copy(p, r.before)
-		r.before = r.before[n:]
+		if r.before = r.before[n:]; len(r.before) == 0 {
+			r.before = nil // it may be large
+		}
 		return n, nil
 	}
+	if r.failed != nil {
+		return 0, r.failed
+	}
 	return c.Conn.Read(p)
+}
+
+// change ends fasthttp's use of the connection, if there is another.
+func (c *clientConn) change() bool {
+	switch {
+	case c.ride.strand != nil:
+		c.ride.change.Store(rejoins)
+	case c.ride.tcp != nil && c.listener.express.enter(c):
+		c.ride.change.Store(boards)
+	default:
+		return false
+	}
+	return true
 }
 
 // changesOver tells that it is not the connection that ends, but fasthttp's use

@@ -20,6 +20,7 @@ type slowWorker struct {
 	dataplane.Worker
 	entered chan struct{}
 	answer  chan struct{}
+	fail    chan error // instead of an answer
 	gone    chan error
 }
 
@@ -29,6 +30,8 @@ func (w *slowWorker) Invoke(ctx context.Context, _ *dataplane.Request, ans *data
 	case <-w.answer:
 		ans.StatusCode = 200
 		return nil
+	case err := <-w.fail:
+		return err
 	case <-ctx.Done():
 		w.gone <- ctx.Err()
 		return ctx.Err()
@@ -38,7 +41,7 @@ func (w *slowWorker) Invoke(ctx context.Context, _ *dataplane.Request, ans *data
 // serveSlow runs a server with one slow worker behind endpoint "e".
 func serveSlow(t *testing.T) (*slowWorker, *Server, string) {
 	t.Helper()
-	w := &slowWorker{entered: make(chan struct{}, 10), answer: make(chan struct{}), gone: make(chan error, 10)}
+	w := newSlowWorker()
 	pool, err := dataplane.NewPool(dataplane.Routing{}, 1)
 	if err != nil {
 		t.Fatal(err)

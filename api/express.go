@@ -49,10 +49,29 @@ type httpDate struct {
 	text   string
 }
 
-// loop is the event loop whose turn it is.
-func (x *express) loop() (*eventloop.Loop, error) {
+// enter counts a connection among those that ride, and finds it a loop; false when
+// it is to stay where it is.
+func (x *express) enter(c *clientConn) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.closing.Load() || len(x.riders) >= maxConnections {
+		return false
+	}
+	loop, err := x.loop()
+	if err != nil {
+		c.ride.tcp = nil // there are none here
+		return false
+	}
+	if x.riders == nil {
+		x.riders, x.gone = map[*clientConn]struct{}{}, make(chan struct{}, 1)
+	}
+	x.riders[c] = struct{}{}
+	c.ride.loop = loop
+	return true
+}
+
+// loop is the event loop whose turn it is. The lock is held.
+func (x *express) loop() (*eventloop.Loop, error) {
 	for len(x.loops) < min(goruntime.GOMAXPROCS(0), maxLoops) {
 		l, err := eventloop.Start()
 		if err != nil {
@@ -64,41 +83,28 @@ func (x *express) loop() (*eventloop.Loop, error) {
 	return x.loops[x.turn%len(x.loops)], nil
 }
 
-// board takes a connection, which fasthttp has let go of, to an event loop; false
-// if it has to be closed.
+// board takes a connection that has entered, and which fasthttp has let go of, to
+// its event loop; false if it has to be closed.
 func (x *express) board(c *clientConn) bool {
 	tcp := c.ride.tcp
 	c.ride.tcp = nil // it moves once
-	loop, err := x.loop()
+	conn, err := c.ride.loop.Adopt(tcp)
 	if err != nil {
+		x.leave(c)
 		go x.rest(c)
 		return true
-	}
-	conn, err := loop.Adopt(tcp)
-	if err != nil || !x.enter(c) {
-		return false
 	}
 	c.listener.mu.Lock()
 	c.Conn = conn
 	c.listener.mu.Unlock()
-	return loop.Go(func(s *eventloop.Strand) {
+	started := c.ride.loop.Go(func(s *eventloop.Strand) {
 		defer x.leave(c)
 		x.carry(c, s, conn)
 	})
-}
-
-// enter counts a connection among those that ride; false when there is no room.
-func (x *express) enter(c *clientConn) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.closing.Load() || len(x.riders) >= maxConnections {
-		return false
+	if !started { // the server has not waited
+		x.leave(c)
 	}
-	if x.riders == nil {
-		x.riders, x.gone = map[*clientConn]struct{}{}, make(chan struct{}, 1)
-	}
-	x.riders[c] = struct{}{}
-	return true
+	return started
 }
 
 func (x *express) leave(c *clientConn) {
@@ -117,10 +123,10 @@ func (x *express) carry(c *clientConn, s *eventloop.Strand, conn *eventloop.Conn
 	conn.Bind(s)
 	if conn.Watch() == nil {
 		for {
-			c.ride.plain, c.ride.deadlines = 0, 0
 			if c.ride.before = x.serve(c, conn); c.ride.before == nil {
 				break
 			}
+			c.ride.plain, c.ride.deadlines = 0, 0
 			if x.rest(c); !c.ride.change.CompareAndSwap(rejoins, closes) {
 				return // fasthttp has closed it
 			}
@@ -136,7 +142,7 @@ func (x *express) close() {
 	defer x.mu.Unlock()
 	x.closing.Store(true)
 	for c := range x.riders {
-		if c.ride.waits.Load() {
+		if c.ride.waits.CompareAndSwap(true, false) {
 			_ = c.Close() // its strand sees that
 		}
 	}
@@ -173,10 +179,11 @@ func (x *express) end() {
 func (x *express) serve(c *clientConn, conn *eventloop.Conn) (rest []byte) {
 	for !x.closing.Load() {
 		c.ride.strand.Return()
-		if x.await(c, conn) != nil {
+		n, err := x.await(c, conn)
+		if err != nil {
 			break
 		}
-		rest, more := x.batch(c, conn)
+		rest, more := x.batch(c, conn, n)
 		if rest != nil {
 			return rest
 		}
@@ -187,54 +194,51 @@ func (x *express) serve(c *clientConn, conn *eventloop.Conn) (rest []byte) {
 	return nil
 }
 
-// await returns when a request has begun to come.
-func (x *express) await(c *clientConn, conn *eventloop.Conn) error {
+// await reads what comes next into the loop's memory. close takes a connection
+// that waits, and only one: a request that has been read is answered.
+func (x *express) await(c *clientConn, conn *eventloop.Conn) (n int, err error) {
+	if err := c.SetReadDeadline(c.ride.strand.Now().Add(idleTimeout)); err != nil {
+		return 0, err
+	}
 	c.ride.waits.Store(true)
-	defer c.ride.waits.Store(false)
 	if x.closing.Load() { // close may have looked at waits before
-		return net.ErrClosed
+		return 0, net.ErrClosed
 	}
-	if err := conn.SetReadDeadline(c.ride.strand.Now().Add(idleTimeout)); err != nil {
-		return err
+	n, err = conn.Read(conn.Loop().Scratch())
+	if !c.ride.waits.CompareAndSwap(true, false) {
+		return 0, net.ErrClosed
 	}
-	return conn.AwaitRead()
+	return n, err
 }
 
-// batch answers what is there to be read: one request, as a rule. more tells that
-// the connection can wait for another.
-func (x *express) batch(c *clientConn, conn *eventloop.Conn) (rest []byte, more bool) {
-	scratch := conn.Loop().Scratch()
-	n, err := conn.Read(scratch)
-	if err != nil {
-		return nil, false
-	}
-	// The one for all requests that have begun to come by now.
-	if conn.SetReadDeadline(c.ride.strand.Now().Add(readTimeout)) != nil {
-		return nil, false
-	}
+// batch answers what has been read, n bytes: one request, as a rule. more tells
+// that the connection can wait for another.
+func (x *express) batch(c *clientConn, conn *eventloop.Conn, n int) (rest []byte, more bool) {
 	// From here on others use the loop's memory.
 	buf := borrow(n)
 	defer func() { buf.giveBack() }()
-	copy(buf.bytes, scratch[:n])
+	copy(buf.bytes, conn.Loop().Scratch()[:n])
 	state := x.hot.state()
 	defer x.hot.states.Put(state)
-	for n > 0 {
+	for fresh := true; n > 0; {
+		if fresh && c.SetReadDeadline(c.ride.strand.Now().Add(readTimeout)) != nil {
+			return nil, false
+		}
 		var p plainRequest
-		switch p.read(buf.bytes[:n], expressBuffer, &state.headers) {
-		case plain:
-			if !x.admits(c, p.host) {
-				return bytes.Clone(buf.bytes[:n]), true
-			}
-			if x.answer(c, conn, state, &p) != nil {
-				return nil, false
-			}
-			n = copy(buf.bytes, buf.bytes[p.size:n])
-		case partial:
-			if buf, n, err = x.extend(conn, buf, n); err != nil {
+		verdict := p.read(buf.bytes[:n], expressBuffer, &state.headers)
+		switch {
+		case verdict == partial:
+			fresh = false
+			if buf, n, c.ride.failed = x.extend(conn, buf, n); c.ride.failed != nil {
 				return bytes.Clone(buf.bytes[:n]), true // fasthttp knows what to say
 			}
-		case other:
+		case verdict == other || !x.admits(c, p.host):
 			return bytes.Clone(buf.bytes[:n]), true
+		case !x.answer(c, conn, state, &p):
+			return nil, false
+		default:
+			fresh = true
+			n = copy(buf.bytes, buf.bytes[p.size:n])
 		}
 	}
 	return nil, true
@@ -252,34 +256,37 @@ func (x *express) extend(conn *eventloop.Conn, buf *buffer, n int) (*buffer, int
 	return buf, n + more, err
 }
 
-// answer is the way of one invocation.
-func (x *express) answer(c *clientConn, conn *eventloop.Conn, state *invocation, p *plainRequest) error {
+// answer is the way of one invocation; false when the connection can take no
+// other.
+func (x *express) answer(c *clientConn, conn *eventloop.Conn, state *invocation, p *plainRequest) bool {
 	state.ans = dataplane.Answer{Lend: true}
 	defer state.ans.Release()
 	c.turn.Add(1)
 	scope, route, err := x.hot.attempt(c.ctx, state, p.endpoint, p.body, c.ride.strand)
 	c.turn.Add(1)
-	if e := conn.SetWriteDeadline(c.ride.strand.Now().Add(writeTimeout)); e != nil {
-		return e
+	last := x.closing.Load()
+	if e := c.SetWriteDeadline(c.ride.strand.Now().Add(writeTimeout)); e != nil {
+		return false
 	}
 	if err != nil || state.ans.StatusCode/100 != 2 {
 		c.ride.strand.Leave() // it is logged
-		return x.refuse(conn, p, func(id string) error {
+		err = x.refuse(conn, p, last, &route, func(id string) error {
 			return failure(func() string { return id }, &state.req, &state.ans, err, scope, text(p.endpoint), route)
-		}, &route)
+		})
+		return err == nil && !last
 	}
-	state.out = x.appendHead(state.out[:0], &state.ans, &route, c.ride.strand.Now())
+	state.out = x.appendHead(state.out[:0], &state.ans, &route, c.ride.strand.Now(), last)
 	body := state.ans.Body
 	if len(body) <= inlineAnswer {
 		state.out = append(state.out, body...)
 		body = nil
 	}
 	_, err = conn.WriteParts(state.out, body)
-	return err
+	return err == nil && !last
 }
 
 // refuse writes an error through fasthttp's response.
-func (x *express) refuse(conn *eventloop.Conn, p *plainRequest, err func(id string) error, route *dataplane.Route) error {
+func (x *express) refuse(conn *eventloop.Conn, p *plainRequest, last bool, route *dataplane.Route, err func(id string) error) error {
 	var ctx fasthttp.RequestCtx
 	ctx.Init2(conn, discardLogger{}, false)
 	ctx.Request.SetRequestURI("/endpoints/" + string(p.endpoint) + "/invocations")
@@ -287,6 +294,9 @@ func (x *express) refuse(conn *eventloop.Conn, p *plainRequest, err func(id stri
 	setRequestID(&ctx.Response.Header, id[:])
 	setRoute(&ctx.Response.Header, route)
 	x.hot.fail(&ctx, err(id.String()))
+	if last {
+		ctx.SetConnectionClose()
+	}
 	w := bufio.NewWriter(conn)
 	if err := ctx.Response.Write(w); err != nil {
 		return err
@@ -294,8 +304,9 @@ func (x *express) refuse(conn *eventloop.Conn, p *plainRequest, err func(id stri
 	return w.Flush()
 }
 
-// appendHead writes the head of a successful answer.
-func (x *express) appendHead(b []byte, ans *dataplane.Answer, route *dataplane.Route, now time.Time) []byte {
+// appendHead writes the head of a successful answer, which may be the connection's
+// last.
+func (x *express) appendHead(b []byte, ans *dataplane.Answer, route *dataplane.Route, now time.Time, last bool) []byte {
 	b = append(b, "HTTP/1.1 200 OK\r\nDate: "...)
 	b = append(b, x.dateAt(now)...)
 	b = append(b, "\r\nContent-Length: "...)
@@ -313,7 +324,7 @@ func (x *express) appendHead(b []byte, ans *dataplane.Answer, route *dataplane.R
 		b = append(b, "\r\nX-Sagelocal-Cold-Start-Ms: "...)
 		b = strconv.AppendInt(b, coldStartMillis(route), 10)
 	}
-	if x.closing.Load() {
+	if last {
 		b = append(b, "\r\nConnection: close"...)
 	}
 	return append(b, "\r\n\r\n"...)
@@ -336,13 +347,13 @@ func (x *express) dateAt(now time.Time) string {
 	return d.text
 }
 
-// admits is the guard's word on a host. A connection's requests name one, as a
-// rule.
+// admits is the word of the guard and of fasthttp on a host. A connection's
+// requests name one, as a rule.
 func (x *express) admits(c *clientConn, host []byte) bool {
 	if string(host) == c.ride.host {
 		return true
 	}
-	if !x.guard.allows(string(host)) {
+	if !x.guard.allows(string(host)) || new(fasthttp.URI).Parse(host, plainStart) != nil {
 		return false
 	}
 	c.ride.host = string(host)

@@ -54,7 +54,7 @@ func (p *plainRequest) read(b []byte, limit int, h *invokeHeaders) verdict {
 		n++
 	}
 	p.endpoint = rest[:n]
-	if rest = rest[n:]; n == 0 || !bytes.HasPrefix(rest, plainEnd) {
+	if rest = rest[n:]; n == 0 || n > maxPlainName || !bytes.HasPrefix(rest, plainEnd) {
 		return other
 	}
 	rest = rest[len(plainEnd):]
@@ -76,7 +76,7 @@ func (p *plainRequest) read(b []byte, limit int, h *invokeHeaders) verdict {
 		}
 	}
 	head := len(b) - len(rest)
-	if p.host == nil || p.size < 0 || p.size > limit-head {
+	if p.host == nil || p.size < 0 || p.size > limit-head || head > maxHeaderBytes {
 		return other
 	}
 	if len(rest) < p.size {
@@ -126,7 +126,7 @@ func (p *plainRequest) header(line []byte, h *invokeHeaders) bool {
 			h.accept = text(value)
 		}
 	case "Authorization":
-		if h.authorization == nil {
+		if len(h.authorization) == 0 {
 			h.authorization = value
 		}
 	case "Connection":

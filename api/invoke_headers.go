@@ -34,7 +34,7 @@ func (h *invokeHeaders) read(from *fasthttp.RequestHeader) {
 		switch n := text(name); {
 		case n == "Accept" && h.accept == "":
 			h.accept = text(value)
-		case n == "Authorization" && h.authorization == nil:
+		case n == "Authorization" && len(h.authorization) == 0:
 			h.authorization = value
 		case strings.HasPrefix(n, sagemakerPrefix):
 			h.sagemaker = append(h.sagemaker, invokeHeader{n, text(value)})

@@ -75,7 +75,7 @@ func TestWorkersThatMisbehaveAreModelErrorsAndGiveTheirCountBack(t *testing.T) {
 	for name, tc := range misbehaviour {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			in, address := serveInstance(t, rawWorker(t, tc.answer))
+			in, _, address := serveInstance(t, rawWorker(t, tc.answer))
 			for range 3 {
 				resp, err := http.Post("http://"+address+"/endpoints/bench/invocations", "text/csv", strings.NewReader("1,2"))
 				if err != nil {

@@ -124,7 +124,7 @@ func (r *runtime) invoke(ctx *fasthttp.RequestCtx, name []byte) error {
 	if err != nil || state.ans.StatusCode/100 != 2 {
 		return invokeError(ctx, &state.req, &state.ans, err, scope, text(name), route)
 	}
-	handled(ctx, state.ans.Inline() && len(ctx.PostBody()) < expressBuffer/2)
+	handled(ctx, state.ans.Inline() && expressible(&ctx.Request))
 	if ct := state.ans.ContentType; ct != "" {
 		ctx.Response.Header.SetContentType(ct)
 	}

@@ -73,6 +73,9 @@ func New(o Options) *Server {
 				return
 			}
 			defer handled(ctx, false)
+			if s.express.closing.Load() { // fasthttp may have stopped waiting
+				ctx.SetConnectionClose()
+			}
 			path := ctx.Path()
 			if isRuntimePath(path) {
 				hot.serve(ctx)
@@ -174,6 +177,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // badRequest answers what fasthttp itself refuses.
 func badRequest(ctx *fasthttp.RequestCtx, err error) {
 	e := sdkcompat.NotHTTP.Error()
+	// fasthttp sets none here, and that of the last answer may have passed.
+	_ = ctx.Conn().SetWriteDeadline(time.Now().Add(writeTimeout)) // fails only when the connection is closed
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
 	switch {
