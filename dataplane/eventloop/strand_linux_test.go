@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -205,31 +206,43 @@ func TestNewsThatComeAsAStrandBeginsToWaitAreNotLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := start(t)
 			c, _ := pair(t, l)
-			const rounds = 50_000
 			var begun, told atomic.Int32
-			done := serve(t, c, func(s *Strand) error {
-				s.Leave()
-				for i := range int32(rounds) {
-					for told.Load() != i {
+			var stop atomic.Bool
+			defer stop.Store(true)
+			reaches := func(at *atomic.Int32, i int32) bool {
+				for spins := 1; at.Load() < i; spins++ {
+					if spins%1000 == 0 {
 						runtime.Gosched()
 					}
+					if stop.Load() {
+						return false
+					}
+				}
+				return true
+			}
+			delay := func(i int32) { // the ends meet now sooner, now later
+				for range i {
+					told.Load()
+				}
+			}
+			end := time.Now().Add(200 * time.Millisecond)
+			done := serve(t, c, func(s *Strand) error {
+				s.Leave()
+				for i := int32(0); time.Now().Before(end) && reaches(&told, i); i++ {
 					c.r.ready.Store(false)
 					c.r.deadline.Store(0)
 					begun.Add(1)
+					delay(i % 67)
 					if err := c.await(&c.r); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 						return err
 					}
 				}
+				stop.Store(true)
 				return nil
 			})
 			l.post(func() {
-				for i := range int32(rounds) {
-					for begun.Load() <= i {
-						runtime.Gosched()
-					}
-					for range i % 16 { // now sooner, now later
-						told.Load()
-					}
+				for i := int32(0); reaches(&begun, i+1); i++ {
+					delay(i % 31)
 					news(c)
 					told.Add(1)
 				}
