@@ -64,7 +64,7 @@ func (r *Request) clone() Request {
 		*text = strings.Clone(*text)
 	}
 	c.fault = nil
-	c.Strand = nil // it is another goroutine that will invoke
+	c.Strand = nil   // it is another goroutine that will invoke
 	c.SessionID = "" // the session is with the instance that has it
 	c.Body = append([]byte(nil), r.Body...)
 	return c
