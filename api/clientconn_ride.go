@@ -11,8 +11,13 @@ import (
 )
 
 // settled is how many plain invocations make a connection worth moving to an
-// event loop: more than a caller makes who comes once.
-const settled = 2
+// event loop: more than a caller makes who comes once. Each stay there in vain
+// doubles it, up to maxVain of them: the caller's requests may be odd in a way that
+// expressible does not see.
+const (
+	settled = 2
+	maxVain = 8
+)
 
 // ride is how a connection gets from fasthttp to the express lane, and back when
 // the lane meets a request that it does not read. Only between two requests does
@@ -25,6 +30,7 @@ type ride struct {
 	failed error             // what its reading ended with, after before
 	host   string            // that the guard has allowed
 	plain  int               // invocations by fasthttp that the lane could have served
+	vain   int               // stays on the lane, one after the other, without an answer
 
 	// deadlines are those for reading that were set since the last answer.
 	// fasthttp sets one before it waits for a request and the next when it has
@@ -76,7 +82,7 @@ func (c *clientConn) Read(p []byte) (int, error) {
 	if r.deadlines == 1 {
 		r.deadlines++
 		r.strand.Return()
-		if r.plain >= settled && len(r.before) == 0 && c.change() {
+		if r.plain >= settled<<min(r.vain, maxVain) && len(r.before) == 0 && c.change() {
 			return 0, io.EOF
 		}
 	}

@@ -91,6 +91,9 @@ func (x *express) board(c *clientConn) bool {
 	conn, err := c.ride.loop.Adopt(tcp)
 	if err != nil {
 		x.leave(c)
+		if x.closing.Load() {
+			return false
+		}
 		go x.rest(c)
 		return true
 	}
@@ -123,6 +126,7 @@ func (x *express) carry(c *clientConn, s *eventloop.Strand, conn *eventloop.Conn
 	conn.Bind(s)
 	if conn.Watch() == nil {
 		for {
+			c.ride.vain++
 			if c.ride.before = x.serve(c, conn); c.ride.before == nil {
 				break
 			}
@@ -259,6 +263,7 @@ func (x *express) extend(conn *eventloop.Conn, buf *buffer, n int) (*buffer, int
 // answer is the way of one invocation; false when the connection can take no
 // other.
 func (x *express) answer(c *clientConn, conn *eventloop.Conn, state *invocation, p *plainRequest) bool {
+	c.ride.vain = 0
 	state.ans = dataplane.Answer{Lend: true}
 	defer state.ans.Release()
 	c.turn.Add(1)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,7 @@ func FuzzPlainRequestIsReadAsFasthttpReadsIt(f *testing.F) {
 		"POST /endpoints/e/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nContent-Type:\r\nContent-Type: a\r\n\r\n",
 		"POST /endpoints/e/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: keep-alive, close\r\n\r\n",
 		"POST /endpoints/e/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection:\r\n\r\n",
+		"POST /endpoints/e/invocations HTTP/1.1\r\nHost: localhost\r\nx-amzn-sagemaker- e:\r\n\r\n",
 	} {
 		f.Add([]byte(text))
 	}
@@ -100,8 +102,11 @@ func expressReads(s *Server, b []byte) (p plainRequest, v verdict, headers strin
 	return p, v, h.text()
 }
 
+// text leaves out names with a blank: they mean nothing, and fasthttp keeps their
+// case, which is all that the lane changes.
 func (h *invokeHeaders) text() string {
-	return fmt.Sprintf("%q %q %q %q", h.contentType, h.accept, h.authorization, h.sagemaker)
+	known := slices.DeleteFunc(h.sagemaker, func(one invokeHeader) bool { return strings.Contains(one.name, " ") })
+	return fmt.Sprintf("%q %q %q %q", h.contentType, h.accept, h.authorization, known)
 }
 
 // fasthttpReads is what the server's handler is given of bytes that have come.

@@ -1,9 +1,11 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	goruntime "runtime"
@@ -210,6 +212,55 @@ func TestConnectionThatBoardsWhileTheServerEndsLeavesNothing(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			_ = l.server.Shutdown(ctx) // its context has ended
+		}
+	})
+}
+
+// So does one that finds no descriptor.
+func TestConnectionThatCannotBoardStaysWithFasthttp(t *testing.T) {
+	l := serveLane(t)
+	l.ride(t)
+	for _, loop := range l.server.express.loops {
+		loop.Close()
+	}
+	r := l.dial(t)
+	for i := range 3 * settled {
+		if got := r.invoke(t, "bench", strings.Repeat("x", i*20_000)); got.express || len(got.body) != i*20_000 {
+			t.Error(got)
+		}
+	}
+	if l.find(r) != nil {
+		t.Error("it counts as a rider")
+	}
+}
+
+// A server that does not wait may have ended a loop before a connection boards it.
+func TestConnectionWhoseEventLoopHasEndedIsClosed(t *testing.T) {
+	leavesNothing(t, func(t *testing.T) {
+		x := New(Options{}).express
+		ln := newClientListener(loopback(t), t.Context())
+		ln.express = x
+		defer ln.Close()
+		caller, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer caller.Close()
+		accepted, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !accepted.(*clientConn).change() {
+			t.Fatal("the connection cannot board")
+		}
+		x.close()
+		x.end()
+		if err := accepted.Close(); err != nil {
+			t.Error(err)
+		}
+		ended(t, &rider{caller, bufio.NewReader(caller)})
+		if len(x.riders) > 0 {
+			t.Error("it counts as a rider")
 		}
 	})
 }

@@ -48,12 +48,43 @@ func TestConnectionWhoseRequestsTheExpressLaneDoesNotReadStaysWithFasthttp(t *te
 	}
 }
 
+func TestConnectionThatRidesInVainStaysTwiceAsLongWithFasthttp(t *testing.T) {
+	l := serveLane(t)
+	r := l.ride(t)
+	need := settled
+	odd := func() {
+		r.send(t, otherRequests["cookie"])
+		if got, err := r.answer(); got.express || err != nil {
+			t.Fatalf("%v, error %v", got, err)
+		}
+	}
+	for range 3 {
+		need *= 2
+		for range need {
+			odd()
+		}
+		l.rides(t, r)
+	}
+	for _, need := range []int{2 * need, settled} { // an answer ends the count
+		odd()
+		for i := range need - 1 {
+			if r.invoke(t, "bench", "x").express {
+				t.Fatalf("it rides after %d invocations instead of %d", i+1, need)
+			}
+		}
+		if !r.invoke(t, "bench", "x").express {
+			t.Errorf("it does not ride after %d invocations", need)
+		}
+	}
+}
+
 func TestConnectionComesBackToTheExpressLaneAfterOtherRequests(t *testing.T) {
 	l := serveLaneOf(t, Options{Plane: benchPlane(t)})
 	others := maps.Clone(otherRequests)
 	others["chat"] = strings.Replace(plainText("bench", "x", "Authorization", bearerToken()), "invocations", chatPath, 1)
 	r := l.ride(t)
 	for _, name := range slices.Sorted(maps.Keys(others)) {
+		r.invoke(t, "bench", "x")
 		r.send(t, others[name])
 		got, err := r.answer()
 		if err != nil {
@@ -224,8 +255,10 @@ func TestPipelinedRequestHasATimeOfItsOwnToCome(t *testing.T) {
 	l, g := serveLane(t), newGate()
 	l.publish(t, "gate", webWorker(t, g.ServeHTTP))
 	r := l.ride(t)
-	second := plainText("bench", "second")
-	r.send(t, plainText("gate", "first")+second[:40])
+	first, second := plainText("gate", "first"), plainText("bench", "second")
+	r.send(t, first[:40])
+	until(t, "a part of the first has come", func() bool { return !l.find(r).ride.waits.Load() })
+	r.send(t, first[40:]+second[:40])
 	within(t, g.entered)
 	sweepReads(l.find(r), readTimeout+time.Second)
 	close(g.opened)
