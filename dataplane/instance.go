@@ -75,7 +75,8 @@ func NewInstance(pool *Pool, id, instanceType string, slot int, now time.Time) *
 func (in *Instance) Serve(w Worker, now time.Time) {
 	in.worker, in.started = w, now
 	in.models, _ = w.(ModelHost)
-	_, in.inline = w.(*HTTPWorker)
+	h, ok := w.(*HTTPWorker)
+	in.inline = ok && h.cfg.TLS == nil // an event loop has no connections with TLS
 	in.state.Store(int32(InService))
 	in.pool.join(in)
 }

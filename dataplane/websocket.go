@@ -270,7 +270,10 @@ func (s *socket) closedByContainer() error {
 			e.Reason = ""
 		}
 	}
-	if s.isClosing() {
+	switch {
+	case s.isClosed():
+		return s.broken(e) // it answers this side's giving up
+	case s.isClosing():
 		return io.EOF
 	}
 	s.sayClose(reply)
