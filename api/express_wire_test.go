@@ -264,34 +264,17 @@ func (l *lane) publishKinds(t *testing.T) {
 // so that a test says what it answers. It ends the connection after all but what ok
 // makes.
 func mirror(t *testing.T) string {
-	ln := loopback(t)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				for r := bufio.NewReader(conn); ; {
-					req, err := http.ReadRequest(r)
-					if err != nil {
-						return
-					}
-					answer, err := io.ReadAll(req.Body)
-					if req.URL.Path == "/ping" {
-						answer = []byte(ok("", ""))
-					}
-					_, wrote := conn.Write(answer)
-					if errors.Join(err, wrote) != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 OK\r\nContent-Type")) || !bytes.Contains(answer, []byte("Content-Length")) {
-						return
-					}
-				}
-			}()
+	return answerRaw(t, func(r *bufio.Reader) (answer []byte, more bool) {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return nil, false
 		}
-	}()
-	return ln.Addr().String()
+		answer, err = io.ReadAll(req.Body)
+		if req.URL.Path == "/ping" {
+			answer = []byte(ok("", ""))
+		}
+		return answer, err == nil && bytes.HasPrefix(answer, []byte("HTTP/1.1 200 OK\r\nContent-Type")) && bytes.Contains(answer, []byte("Content-Length"))
+	})
 }
 
 // failingWorker fails as the custom attributes say. An event loop cannot wait for

@@ -18,16 +18,16 @@ func BenchmarkStream(b *testing.B) {
 	const chunks = 1000
 	answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n" +
 		strings.Repeat("40\r\n"+strings.Repeat("x", 64)+"\r\n", chunks) + "0\r\n\r\n")
-	worker := answerRaw(b, func(r *bufio.Reader) []byte {
+	worker := answerRaw(b, func(r *bufio.Reader) ([]byte, bool) {
 		req, err := http.ReadRequest(r)
 		if err != nil {
-			return nil
+			return nil, false
 		}
-		_, _ = io.Copy(io.Discard, req.Body)
+		_, err = io.Copy(io.Discard, req.Body)
 		if req.URL.Path == "/ping" {
-			return []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			return []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), err == nil
 		}
-		return answer
+		return answer, err == nil
 	})
 	w, err := dataplane.StartHTTP(b.Context(), dataplane.HTTPConfig{Kind: "upstream", Address: worker})
 	if err != nil {
@@ -58,9 +58,9 @@ func BenchmarkStream(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/chunks, "ns/chunk")
 }
 
-// answerRaw answers every request of every connection with the bytes that respond
-// gives; nil ends the connection.
-func answerRaw(tb testing.TB, respond func(*bufio.Reader) []byte) string {
+// answerRaw is a server that answers every request of every connection with the
+// bytes that respond gives, and ends the connection when there is no more to come.
+func answerRaw(tb testing.TB, respond func(*bufio.Reader) (answer []byte, more bool)) string {
 	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -76,11 +76,8 @@ func answerRaw(tb testing.TB, respond func(*bufio.Reader) []byte) string {
 			go func() {
 				defer conn.Close()
 				for r := bufio.NewReader(conn); ; {
-					answer := respond(r)
-					if answer == nil {
-						return
-					}
-					if _, err := conn.Write(answer); err != nil {
+					answer, more := respond(r)
+					if _, err := conn.Write(answer); err != nil || !more {
 						return
 					}
 				}

@@ -53,8 +53,8 @@ func listen(t *testing.T) net.Listener {
 }
 
 // A server may stop to write on an idle connection and still read from it, as
-// nginx does before it closes one. That happened before the request, so the
-// poller has nothing more to say when the request was written.
+// nginx does before it closes one. Go's poller tells of the end of a stream once,
+// and here it has done so before there is a request whose reader could learn of it.
 func TestRequestIsSentAgainWhenTheServerOnlyReads(t *testing.T) {
 	ln := listen(t)
 	w := unstarted(t, ln.Addr().String())
@@ -65,7 +65,7 @@ func TestRequestIsSentAgainWhenTheServerOnlyReads(t *testing.T) {
 	}
 	server := <-accepted
 	go func() { _, _ = io.Copy(io.Discard, server) }()
-	// The poller tells of the end of the stream, and nobody reads.
+	// Wait for the end of the stream without taking it.
 	closed := false
 	if err := c.raw.Read(func(uintptr) (done bool) {
 		if closed {
