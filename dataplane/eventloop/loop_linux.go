@@ -15,9 +15,13 @@ import (
 
 const (
 	batch = 128 // events taken from the kernel at once
-	// turns is how many batches a loop takes before it lets other goroutines run
-	// that wait for a processor.
-	turns = 32
+	// turn is how many events a busy loop takes before it offers its processor to
+	// other goroutines. A loop that kept it for 10 ms would have Go's monitor
+	// thread take it away in the middle of a system call and look every 20 µs for a
+	// while (runtime/proc.go, retake and sysmon), a twentieth of a processor.
+	// Fewer events cost a single caller more, as each offer wakes a thread that
+	// looks for work.
+	turn  = 32
 	never = math.MaxInt64
 )
 
@@ -53,8 +57,8 @@ type Loop struct {
 	tick  int64     // the same by the deadlines' clock
 	conns []*Conn   // by descriptor, with gaps
 	count int       // of them
-	turn  uint32
-	left  bool // by a strand, whose goroutine may not run yet
+	taken int       // events since it last offered its processor
+	left  bool      // by a strand, whose goroutine may not run yet
 
 	done chan struct{}
 }
@@ -179,11 +183,10 @@ func (l *Loop) leave(c *Conn) {
 // poll takes the events there are, and waits when there are none.
 func (l *Loop) poll(events []unix.EpollEvent) int {
 	n := poll(l.epoll, events)
-	l.turn++
 	// Goroutines that the strands have made runnable would otherwise wait until
-	// the scheduler misses the processor, which may take 10 ms.
-	if n > 0 && l.turn%turns == 0 || n == 0 && l.left {
-		l.left = false
+	// the scheduler misses the processor.
+	if l.taken += n; l.taken >= turn || n == 0 && l.left {
+		l.left, l.taken = false, 0
 		runtime.Gosched()
 	}
 	if n > 0 {
