@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"net"
-	goruntime "runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -72,7 +71,7 @@ func (x *express) enter(c *clientConn) bool {
 
 // loop is the event loop whose turn it is. The lock is held.
 func (x *express) loop() (*eventloop.Loop, error) {
-	for len(x.loops) < min(goruntime.GOMAXPROCS(0), maxLoops) {
+	for len(x.loops) < min(eventloop.Processors(), maxLoops) {
 		l, err := eventloop.Start()
 		if err != nil {
 			return nil, err

@@ -63,6 +63,17 @@ type Loop struct {
 	done chan struct{}
 }
 
+// Processors is how many loops can be busy at once, at least 1. The first call
+// gives Go one processor more than that, for good: Go looks at its poller when a
+// processor has nothing to do, and those of busy loops always have. Connections
+// that are not on a loop would be heard of only when the monitor thread looks,
+// every 10 ms.
+var Processors = sync.OnceValue(func() int {
+	n := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(n + 1)
+	return n
+})
+
 // ids are of all loops there ever were.
 var ids atomic.Int32
 

@@ -267,3 +267,11 @@ func TestLoopDoesNotEndBeforeAConnectionThatIsBeingClosed(t *testing.T) {
 	l.post(c.release)
 	want(t, done, net.ErrClosed)
 }
+
+// Without a processor of their own, connections with Go's poller would wait for
+// busy loops.
+func TestGoHasAProcessorBesideThoseOfTheLoops(t *testing.T) {
+	if n := Processors(); n < 1 || runtime.GOMAXPROCS(0) <= n || Processors() != n {
+		t.Errorf("Go has %d processors, of which the loops keep %d and then %d", runtime.GOMAXPROCS(0), n, Processors())
+	}
+}

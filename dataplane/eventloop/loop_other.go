@@ -11,6 +11,9 @@ import (
 // Loop cannot be had here.
 type Loop struct{}
 
+// Processors is how many loops can be busy at once.
+func Processors() int { return 1 }
+
 // Start says so.
 func Start() (*Loop, error) { return nil, errors.ErrUnsupported }
 
