@@ -36,7 +36,7 @@ type Alarm struct {
 
 // alarms holds the states that were set by hand. It is the AlarmSource of a Plane
 // that was given no other.
-var alarms = newTable("alarms", index(byName, func(a *Alarm) []byte { return store.StringKey(a.Name) }))
+var alarms = newTable[Alarm]("alarms")
 
 type storedAlarms struct{}
 

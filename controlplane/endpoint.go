@@ -52,7 +52,6 @@ type endpointRecord struct {
 }
 
 var endpoints = newTable[endpointRecord]("endpoints",
-	index[endpointRecord](byName, func(r *endpointRecord) []byte { return store.StringKey(id(*r.EndpointName)) }),
 	index[endpointRecord](byCreation, func(r *endpointRecord) []byte { return store.TimeKey(*r.CreationTime) }),
 	index[endpointRecord](byStatus, func(r *endpointRecord) []byte { return store.StringKey(string(r.EndpointStatus)) }),
 )

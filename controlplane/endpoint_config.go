@@ -19,7 +19,6 @@ type endpointConfigRecord struct {
 }
 
 var endpointConfigs = newTable[endpointConfigRecord]("endpoint-configs",
-	index[endpointConfigRecord](byName, func(r *endpointConfigRecord) []byte { return store.StringKey(id(*r.EndpointConfigName)) }),
 	index[endpointConfigRecord](byCreation, func(r *endpointConfigRecord) []byte { return store.TimeKey(*r.CreationTime) }),
 )
 

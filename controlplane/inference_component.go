@@ -69,7 +69,6 @@ type componentSpec struct {
 }
 
 var inferenceComponents = newTable("inference-components",
-	index(byName, func(r *inferenceComponentRecord) []byte { return store.StringKey(id(*r.InferenceComponentName)) }),
 	index(byCreation, func(r *inferenceComponentRecord) []byte { return store.TimeKey(*r.CreationTime) }),
 	index(byStatus, func(r *inferenceComponentRecord) []byte { return store.StringKey(string(r.InferenceComponentStatus)) }),
 	index(byEndpoint, func(r *inferenceComponentRecord) []byte { return store.StringKey(id(*r.EndpointName)) }),

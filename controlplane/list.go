@@ -17,7 +17,7 @@ import (
 // listRequest is what the List operations have in common.
 type listRequest[T any] struct {
 	operation    string // part of the token's fingerprint
-	sortBy       string // an index; CreationTime when empty
+	sortBy       string // CreationTime when empty
 	sortOrder    types.OrderKey
 	maxResults   *int32
 	nextToken    *string
@@ -53,19 +53,16 @@ type listPage[T any] struct {
 // defaultMaxResults is the page size when MaxResults is absent (API_ListEndpoints).
 const defaultMaxResults = 10
 
-// list walks the index that SortBy names from where the token left off, so the
+// list walks the order that SortBy names from where the token left off, so the
 // first page of many costs what the first page of few costs.
 func list[T any](p *Plane, ctx context.Context, table *store.Table[T], r listRequest[T]) (listPage[T], error) {
 	q := store.Query[T]{
-		Index:       r.sortBy,
+		Index:       r.index(),
 		Descending:  r.sortOrder != types.OrderKeyAscending,
 		After:       aws.ToString(r.nextToken),
 		Fingerprint: r.fingerprint(),
 		Keep:        r.keep(),
 		Limit:       int(aws.ToInt32(r.maxResults)),
-	}
-	if q.Index == "" {
-		q.Index = byCreation
 	}
 	if q.Limit == 0 {
 		q.Limit = defaultMaxResults
@@ -90,6 +87,17 @@ func list[T any](p *Plane, ctx context.Context, table *store.Table[T], r listReq
 		return err
 	})
 	return page, err
+}
+
+// index is that of SortBy; empty by name, the order of the records themselves.
+func (r *listRequest[T]) index() string {
+	switch r.sortBy {
+	case "":
+		return byCreation
+	case string(types.EndpointSortKeyName): // the same in every SortBy
+		return ""
+	}
+	return r.sortBy
 }
 
 // timeBound is the index key of a bound on CreationTime; nil for none.

@@ -21,7 +21,6 @@ type modelRecord struct {
 }
 
 var models = newTable[modelRecord]("models",
-	index[modelRecord](byName, func(r *modelRecord) []byte { return store.StringKey(id(*r.ModelName)) }),
 	index[modelRecord](byCreation, func(r *modelRecord) []byte { return store.TimeKey(*r.CreationTime) }),
 )
 

@@ -8,9 +8,9 @@ import (
 	"github.com/sagelocal/sagelocal/store"
 )
 
-// The indexes that the lists walk, named by their SortBy value.
+// The indexes that the lists walk, named by their SortBy value. By Name needs
+// none: the records lie in that order.
 const (
-	byName     = "Name"
 	byCreation = "CreationTime"
 	byStatus   = "Status"
 )
