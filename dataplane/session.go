@@ -54,20 +54,85 @@ func (e *Endpoint) invokeSession(ctx context.Context, req *Request, ans *Answer)
 		}
 		return route, err
 	}
-	if !e.Snapshot().Serving {
-		return Route{}, ErrNoEndpoint
-	}
 	s, ok := e.sessions.find(req.SessionID, time.Now())
-	if !ok || !s.instance.pool.acquireMember(s.instance) {
+	now := e.Snapshot() // it has the session's instance, if any has
+	if err := now.takesSession(req); err != nil {
+		return Route{}, err
+	}
+	if !ok {
+		return Route{}, ErrNoSession
+	}
+	route, err := now.sessionRoute(req, &s)
+	ans.routed(route)
+	if err != nil {
+		return route, err
+	}
+	if scripted, err := e.responses.Load().answer(ctx, req, ans); scripted {
+		route.Instance = ScriptedInstance
+		return route, err
+	}
+	if !s.instance.pool.acquireMember(s.instance) {
 		return Route{}, ErrNoSession
 	}
 	defer s.instance.pool.release(s.instance)
-	ans.routed(s.route)
-	err := s.instance.invoke(ctx, req, ans)
+	err = s.instance.invoke(ctx, req, ans)
 	if ans.ClosedSession != "" {
 		e.sessions.end(ans.ClosedSession)
 	}
-	return s.route, err
+	if ans.Container != "" {
+		route.Container = ans.Container
+	}
+	return route, err
+}
+
+// takesSession refuses what no session of the endpoint can be asked for.
+func (s *Snapshot) takesSession(req *Request) error {
+	switch {
+	case !s.Serving:
+		return ErrNoEndpoint
+	case s.Async != nil:
+		return ErrAsyncOnly
+	case s.HostsComponents:
+		return refuseTargets(req)
+	case req.InferenceComponentName != "":
+		return ErrComponentNotAllowed
+	}
+	return nil
+}
+
+// sessionRoute holds a request against the variant or the component that its
+// session is with: its other members count as they do without a session.
+func (s *Snapshot) sessionRoute(req *Request, of *session) (Route, error) {
+	if s.HostsComponents {
+		c, err := s.component(req)
+		if err == nil && (of.route.Component == nil || of.route.Component.Name != c.Name) {
+			err = ErrNoSession
+		}
+		if err != nil {
+			return Route{Component: c}, err
+		}
+		req.Adapter = c.Adapter
+		route := of.route
+		route.Component = c
+		return route, nil
+	}
+	if target := req.TargetVariant; target != "" && target != of.route.Variant {
+		if s.named(target) == nil {
+			return Route{}, ErrNoVariant
+		}
+		return Route{}, ErrNoSession
+	}
+	route := of.route
+	for i := range s.Variants {
+		v := &s.Variants[i]
+		if v.Pool != of.instance.pool {
+			continue
+		}
+		container, err := v.admit(req)
+		route.Container = container
+		return route, err
+	}
+	return route, ErrNoSession // its fleet has gone
 }
 
 // begin notes a session that a container has announced as "<id>; Expires=<time>".

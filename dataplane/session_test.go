@@ -164,3 +164,89 @@ func TestSessionsOfAnEndpointAreBounded(t *testing.T) {
 		t.Error("the newest session is gone")
 	}
 }
+
+// A session says where a request goes, and excuses no member that the endpoint
+// does not take (docs: multi-container-direct; amazon-sagemaker-examples#1216).
+func TestSessionDoesNotExcuseTargetsTheEndpointDoesNotTake(t *testing.T) {
+	f, key, all := statefulFleet(t, "")
+	home, err := ask(t, f, key, NewSession, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := home[len("i-"):] + "-session"
+	for name, tc := range map[string]struct {
+		req  Request
+		want error
+	}{
+		"its own variant":         {Request{TargetVariant: "a"}, nil},
+		"unknown variant":         {Request{TargetVariant: "z"}, ErrNoVariant},
+		"another variant":         {Request{TargetVariant: "b"}, ErrNoSession},
+		"model":                   {Request{TargetModel: "m.tar.gz"}, ErrNotMultiModel},
+		"container":               {Request{TargetContainer: "c"}, ErrNotDirect},
+		"component":               {Request{InferenceComponentName: "ic"}, ErrComponentNotAllowed},
+		"component, no session":   {Request{InferenceComponentName: "ic", SessionID: "none"}, ErrComponentNotAllowed},
+		"variant of no instances": {Request{TargetVariant: "b", SessionID: "none"}, ErrNoSession},
+	} {
+		if tc.req.SessionID == "" {
+			tc.req.SessionID = session
+		}
+		s := *f.Lookup(key).Snapshot()
+		s.Variants = []Variant{s.Variants[0], {Name: "b", Weight: 1, Pool: testPool(t, Routing{}, 0)}}
+		f.Publish(key, &s, 1)
+		if route, err := f.Invoke(t.Context(), key, &tc.req, new(Answer)); !errors.Is(err, tc.want) || err == nil && route.Instance != home {
+			t.Errorf("%s: %+v, %v; want %v", name, route, err, tc.want)
+		}
+	}
+	if n := inFlight(all[0].pool); n != 0 {
+		t.Errorf("%d requests still counted", n)
+	}
+}
+
+// An endpoint that has come to host components, or to take asynchronous requests
+// only, says so to the callers of its old sessions.
+func TestSessionOfAnEndpointThatHasChangedItsKind(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*Snapshot)
+		req    Request
+		want   error
+	}{
+		"no component named": {func(s *Snapshot) { s.HostsComponents = true }, Request{}, ErrComponentRequired},
+		"component named": {func(s *Snapshot) {
+			s.HostsComponents = true
+			s.Components = map[string]*Component{"ic": {Name: "ic", Variant: "a", Serving: true}}
+		}, Request{InferenceComponentName: "ic"}, ErrNoSession},
+		"asynchronous": {func(s *Snapshot) { s.Async = &Async{} }, Request{}, ErrAsyncOnly},
+		"other fleet":  {func(s *Snapshot) { s.Variants = []Variant{{Name: "a", Weight: 1, Pool: testPool(t, Routing{}, 0)}} }, Request{}, ErrNoSession},
+	} {
+		f, key, _ := statefulFleet(t, "")
+		home, err := ask(t, f, key, NewSession, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := *f.Lookup(key).Snapshot()
+		tc.change(&s)
+		f.Publish(key, &s, 1)
+		tc.req.SessionID = home[len("i-"):] + "-session"
+		if _, err := f.Invoke(t.Context(), key, &tc.req, new(Answer)); !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v, want %v", name, err, tc.want)
+		}
+	}
+}
+
+func TestScriptedAnswersAreForRequestsOfSessionsToo(t *testing.T) {
+	f, key, _ := statefulFleet(t, "")
+	home, err := ask(t, f, key, NewSession, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := NewResponses([]ResponseRule{{BodyContains: "fail", Status: 503, Times: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Lookup(key).SetResponses(script)
+	for _, want := range []string{ScriptedInstance, home} {
+		if got, err := ask(t, f, key, home[len("i-"):]+"-session", "fail"); err != nil || got != want {
+			t.Errorf("answered by %s, %v; want %s", got, err, want)
+		}
+	}
+}
