@@ -32,7 +32,7 @@ type host struct {
 
 	mu           sync.Mutex
 	stopped      bool
-	models       map[string]*model // by TargetModel
+	models       map[string]*model // by what follows the prefix
 	loaded       list.List         // of *model, least recently used first
 	memory, disk budget
 	changed      chan struct{} // closed when a model becomes idle or goes
@@ -56,7 +56,8 @@ type model struct {
 	size    int64         // of its files
 	onDisk  bool
 	used    time.Time
-	starved bool // its load waits for memory
+	starved bool // its load has been refused memory
+	asking  bool // its load has asked the container, which may have memory by now
 	// step is what the model goes through; nil when it is absent or present.
 	step *step
 }
@@ -131,13 +132,18 @@ func check(target string) error {
 	return nil
 }
 
+// belowPrefix is the one name of a model that can be asked for with a slash in
+// front and without: the prefix ends with one.
+func belowPrefix(target string) string { return strings.TrimPrefix(target, "/") }
+
 // want finds the model, or makes it known, for one request more.
 func (h *host) want(target string) *model {
+	target = belowPrefix(target)
 	h.mu.Lock()
 	m := h.models[target]
 	if m == nil {
 		target = strings.Clone(target) // it is a view of the connection's buffer
-		m = &model{target: target, url: strings.TrimSuffix(h.prefix, "/") + "/" + strings.TrimPrefix(target, "/")}
+		m = &model{target: target, url: strings.TrimSuffix(h.prefix, "/") + "/" + target}
 		sum := sha256.Sum256([]byte(m.url))
 		m.id = hex.EncodeToString(sum[:16])
 		m.dir = filepath.Join(h.dir, m.id, "model")
@@ -199,7 +205,7 @@ func (h *host) await(ctx context.Context, m *model, limit time.Duration) error {
 // one that has no memory for the inference (507, on accelerators) gets it from
 // models that are idle.
 func (h *host) infer(ctx context.Context, m *model, req *dataplane.Request, ans *dataplane.Answer) error {
-	header := map[string]string{"X-Amzn-SageMaker-Target-Model": m.target}
+	header := map[string]string{"X-Amzn-SageMaker-Target-Model": req.TargetModel}
 	for reloaded := false; ; {
 		err := h.Call(ctx, http.MethodPost, "/models/"+m.id+"/invoke", header, req, ans)
 		switch {
@@ -278,7 +284,7 @@ func (h *host) notify() {
 func (h *host) HasModel(target string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	m := h.models[target]
+	m := h.models[belowPrefix(target)]
 	return m != nil && (m.state == present || m.state == loading)
 }
 

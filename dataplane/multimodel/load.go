@@ -22,7 +22,7 @@ const loadTimeout = 360 * time.Second
 // startLoad begins to load a model that is absent; the lock is held.
 func (h *host) startLoad(m *model) *step {
 	s := &step{done: make(chan struct{})}
-	m.state, m.step, m.starved = loading, s, false
+	m.state, m.step, m.starved, m.asking = loading, s, false, false
 	if h.stopped { // and waits for the work that there is
 		h.endLoad(m, dataplane.ErrBroken)
 		return s
@@ -216,6 +216,7 @@ func (h *host) load(ctx context.Context, m *model) (err error) {
 		began := time.Now()
 		h.mu.Lock()
 		changed := h.changed // a change after the answer counts too
+		m.asking = true
 		h.mu.Unlock()
 		r := new(refusal)
 		req := &dataplane.Request{ContentType: "application/json", Body: body}
@@ -267,10 +268,12 @@ func (h *host) crowded() bool {
 
 // starve notes that a load waits for memory. It tells whether that is in vain:
 // nothing has changed since the container was asked, and no other model has any
-// memory, for all others that are being loaded wait as well.
+// memory, for all others that are being loaded wait as well. One that has asked
+// again does not wait: the container may be loading it.
 func (h *host) starve(m *model, asked chan struct{}) (inVain bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	m.asking = false
 	if !m.starved {
 		m.starved = true
 		h.notify()
@@ -279,7 +282,7 @@ func (h *host) starve(m *model, asked chan struct{}) (inVain bool) {
 		return false
 	}
 	for _, other := range h.models {
-		if other != m && other.state != absent && (other.state != loading || !other.starved) {
+		if other != m && other.state != absent && (other.state != loading || !other.starved || other.asking) {
 			return false
 		}
 	}

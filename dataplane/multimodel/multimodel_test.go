@@ -129,6 +129,40 @@ func TestLoadWaitsWhileTheOtherModelsAreInUse(t *testing.T) {
 	})
 }
 
+// A load that was refused memory once, and has it now, is one to wait for.
+func TestLoadsTakeTurnsWhereOneModelHasRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newContainer()
+		c.room, c.loads = 1, time.Second
+		in := start(t, c, nil, "a", "b", "c", "d")
+		defer in.stop()
+		began := time.Now()
+		var all sync.WaitGroup
+		for _, target := range []string{"a", "b", "c", "d"} {
+			all.Go(func() { in.want(target) })
+		}
+		all.Wait()
+		if took := time.Since(began); took != 4*time.Second {
+			t.Errorf("took %v, want one load after the other", took)
+		}
+	})
+}
+
+// The key is the prefix and TargetModel, with one slash between.
+func TestTargetModelWithASlashInFrontIsTheSameModel(t *testing.T) {
+	c := newContainer()
+	in := start(t, c, nil, "a")
+	defer in.stop()
+	in.want("a")
+	ans, err := in.ask("/a")
+	if err != nil || ans.StatusCode != http.StatusOK || !in.Worker.(dataplane.ModelHost).HasModel("/a") {
+		t.Fatalf("%d %q, %v", ans.StatusCode, ans.Body, err)
+	}
+	if s := in.status(); !slices.Equal(s.Loaded, []string{"a"}) || s.Hits != 1 || s.MemoryBytes != mib || in.bucket.downloads != 1 || c.count("POST models a") != 1 {
+		t.Errorf("status %+v, calls %v; want one model, loaded once and invoked twice", s, c.calls)
+	}
+}
+
 func TestModelThatNoMemorySufficesForIsTheContainers507(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newContainer()
@@ -447,7 +481,7 @@ func TestTargetModelCannotLeaveThePrefix(t *testing.T) {
 	if ans, err := in.ask("/b/c.tar.gz"); err != nil || ans.StatusCode != http.StatusOK {
 		t.Errorf("with a slash in front: %v", err) // as in AWS's examples
 	}
-	if len(in.Worker.(*host).models) != 3 {
+	if len(in.Worker.(*host).models) != 2 {
 		t.Error("refused targets are kept in mind")
 	}
 }
