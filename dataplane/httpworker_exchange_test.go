@@ -3,6 +3,7 @@ package dataplane
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -121,5 +122,68 @@ func TestRequestsLargerThanTheSocketTakesArriveWhole(t *testing.T) {
 	}
 	if err := <-answered; err != nil || !bytes.Equal(ans.Body, body) {
 		t.Errorf("%d bytes came back of %d, server's error %v", len(ans.Body), len(body), err)
+	}
+}
+
+// Frameworks send a body behind 204 in a write of its own, and it may come when
+// the connection is idle. The next caller must not get it, nor anything else that a
+// server sends unasked.
+func TestWhatComesBehindAnAnswerIsNotTheNextCallers(t *testing.T) {
+	for name, tc := range map[string]struct{ answer, behind string }{
+		"body of a 204":         {"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n", "{}"},
+		"chunked body of a 204": {"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", "2\r\n{}\r\n0\r\n\r\n"},
+		"second answer":         {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale"},
+	} {
+		for _, stream := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, streamed %v", name, stream), func(t *testing.T) {
+				ln := listen(t)
+				w := unstarted(t, ln.Addr().String())
+				first := acceptOne(t, ln)
+				served := make(chan error, 1)
+				var server net.Conn
+				go func() {
+					server = <-first
+					_, err := http.ReadRequest(bufio.NewReader(server))
+					if err == nil {
+						_, err = io.WriteString(server, tc.answer)
+					}
+					served <- err
+				}()
+				var err error
+				if req := (&Request{Timeout: time.Minute}); stream {
+					err = w.Stream(t.Context(), req, discard{})
+				} else {
+					err = w.Invoke(t.Context(), req, new(Answer))
+				}
+				if err = errors.Join(err, <-served); err != nil {
+					t.Fatal(err)
+				}
+				if c := w.pool.take(time.Now(), 0); c != nil {
+					arrive(t, c, server, tc.behind)
+					w.pool.put(c, time.Now())
+				}
+				go func() {
+					if conn, err := ln.Accept(); err == nil {
+						_ = answerOne(conn) // the worker meets the error
+						conn.Close()
+					}
+				}()
+				var ans Answer
+				if err := w.Invoke(t.Context(), &Request{Body: []byte("mine"), Timeout: 2 * time.Second}, &ans); err != nil || string(ans.Body) != "mine" {
+					t.Errorf("%d %q, %v; want the echo over a new connection", ans.StatusCode, ans.Body, err)
+				}
+			})
+		}
+	}
+}
+
+// arrive sends something to a connection and returns when it is there, unread.
+func arrive(t *testing.T, c *httpConn, server net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(server, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.raw.Read(func(uintptr) (done bool) { return !c.alive() }); err != nil {
+		t.Fatal(err)
 	}
 }

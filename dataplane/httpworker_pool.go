@@ -21,9 +21,6 @@ const (
 	// maxIdle is below the 2 s after which gunicorn closes an idle connection,
 	// the shortest of the common model servers.
 	maxIdle = 1500 * time.Millisecond
-	// freshIdle is an age below which an idle connection is used unseen: the
-	// look at it is a system call, and the retry in exchange is there anyway.
-	freshIdle = 5 * time.Millisecond
 )
 
 var (
@@ -85,7 +82,9 @@ func (p *httpPool) idle(now time.Time, s *eventloop.Strand) *httpConn {
 	return c
 }
 
-// take is the youngest idle connection of a lane.
+// take is the youngest idle connection of a lane. It is looked at however young it
+// is: what a server has sent unasked would be taken for the answer to the next
+// request, and each answer from then on for that of the request behind its own.
 func (p *httpPool) take(now time.Time, lane int) *httpConn {
 	for {
 		p.mu.Lock()
@@ -99,8 +98,7 @@ func (p *httpPool) take(now time.Time, lane int) *httpConn {
 		idles[n-1] = nil
 		p.lanes[lane] = idles[:n-1]
 		p.mu.Unlock()
-		age := now.Sub(c.since)
-		if age < freshIdle || age < maxIdle && c.alive() {
+		if now.Sub(c.since) < maxIdle && c.alive() {
 			return c
 		}
 		p.discard(c)

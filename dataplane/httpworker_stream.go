@@ -65,7 +65,7 @@ func (c *httpConn) passOn(h *answerHead, ans *Answer) (keep bool, err error) {
 	}
 	p := pieces{r: c.r, to: ans.stream, unflushed: true}
 	switch {
-	case h.status == 204 || h.status == 304:
+	case h.bodiless():
 	case h.chunked:
 		err = p.passChunked()
 	case h.length >= 0:

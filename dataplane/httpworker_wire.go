@@ -126,6 +126,16 @@ type answerHead struct {
 	chunked bool
 }
 
+// bodiless is true of statuses whose answers have no body (RFC 9112, 6.3). A
+// server that announces one all the same may send it: nothing can follow that.
+func (h *answerHead) bodiless() bool {
+	if h.status != 204 && h.status != 304 {
+		return false
+	}
+	h.keep = h.keep && !h.chunked && h.length <= 0
+	return true
+}
+
 // readAnswer reads one final answer into ans. keep tells that another answer
 // can follow on the connection.
 func readAnswer(c *httpConn, ans *Answer, limit int) (keep bool, err error) {
@@ -149,7 +159,7 @@ func readAnswer(c *httpConn, ans *Answer, limit int) (keep bool, err error) {
 	}
 	body := ans.body()
 	switch {
-	case h.status == 204 || h.status == 304:
+	case h.bodiless():
 	case h.chunked:
 		body, err = readChunked(c.r, body, limit)
 	case h.length >= 0:
