@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,5 +97,24 @@ func TestWorkersThatMisbehaveAreModelErrorsAndGiveTheirCountBack(t *testing.T) {
 				t.Errorf("accounts %+v; want 3 invocations, 3 errors and nothing in flight", s)
 			}
 		})
+	}
+}
+
+// Message and OriginalMessage are of one shape of the API model, with at most 2048
+// characters: a container's traceback does not make an answer of 25 MB.
+func TestModelErrorTellsTheBeginningOfALongAnswer(t *testing.T) {
+	said := strings.Repeat("line of a traceback\n", 10_000)
+	_, _, address := serveInstance(t, rawWorker(t, "HTTP/1.1 500 No\r\nContent-Length: "+strconv.Itoa(len(said))+"\r\n\r\n"+said))
+	resp, err := http.Post("http://"+address+"/endpoints/bench/invocations", "text/csv", strings.NewReader("1,2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var e struct{ Message, OriginalMessage string }
+	if err := json.NewDecoder(resp.Body).Decode(&e); err != nil || resp.StatusCode != 424 {
+		t.Fatalf("%d, %v", resp.StatusCode, err)
+	}
+	if len(e.Message) != 2048 || e.OriginalMessage != said[:2048] {
+		t.Errorf("%d characters of Message, %d of OriginalMessage", len(e.Message), len(e.OriginalMessage))
 	}
 }

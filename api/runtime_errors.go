@@ -73,7 +73,8 @@ func failure(id func() string, req *dataplane.Request, ans *dataplane.Answer, er
 	return err
 }
 
-// maxModelMessage is how long ModelError.Message may be (API model).
+// maxModelMessage is how long ModelError's Message and OriginalMessage may be (API
+// model).
 const maxModelMessage = 2048
 
 // modelError is ModelError with AWS's sentence around what the container said.
@@ -91,7 +92,7 @@ func modelErrorOf(kind, code string, status int, said string, scope sdkcompat.Sc
 	e := sdkcompat.ModelSaid.Error(kind, status, container, said, scope.Region, group, scope.Account)
 	e.Message = sdkcompat.Truncate(e.Message, maxModelMessage)
 	e.Members = map[string]any{
-		"ErrorCode": code, "OriginalStatusCode": status, "OriginalMessage": said,
+		"ErrorCode": code, "OriginalStatusCode": status, "OriginalMessage": sdkcompat.Truncate(said, maxModelMessage),
 		"LogStreamArn": "arn:aws:logs:" + scope.Region + ":" + scope.Account + ":log-group:" + group,
 	}
 	return e

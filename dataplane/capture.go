@@ -16,6 +16,7 @@ const (
 	maxCaptureBytes   = 64 << 20 // of payloads, for one endpoint
 	maxCaptureRecords = 100_000  // for one endpoint
 	maxCapturesBytes  = 256 << 20
+	maxTeedBytes      = 256 << 20 // of streams under way, for all endpoints
 )
 
 // captureInterval is how long a record waits for others to share its file; AWS
@@ -35,7 +36,8 @@ type Captures struct {
 	TimeScale float64
 	Logger    *slog.Logger // nil for none
 
-	held atomic.Int64 // bytes
+	held atomic.Int64 // bytes that wait
+	teed atomic.Int64 // bytes of streams under way
 }
 
 // CaptureConfig is a DataCaptureConfig, resolved. AWS page: API_DataCaptureConfig.
@@ -146,7 +148,8 @@ func (c *Capture) observe(ctx context.Context, in *Instance, variant string, req
 		}
 		return err
 	}
-	t := &tee{Sink: ans.stream.Sink}
+	t := &tee{Sink: ans.stream.Sink, deaf: !c.config.Output, teed: &c.shared.teed}
+	defer t.drop()
 	ans.stream.Sink = t
 	err := in.pass(ctx, req, ans)
 	ans.stream.Sink = t.Sink
@@ -165,7 +168,9 @@ type tee struct {
 	Sink
 	contentType string
 	body        []byte
+	deaf        bool // nobody wants the body
 	over        bool // there was more than body may hold
+	teed        *atomic.Int64
 }
 
 func (t *tee) Begin(head *Answer) error {
@@ -174,12 +179,27 @@ func (t *tee) Begin(head *Answer) error {
 }
 
 func (t *tee) Write(p []byte) (int, error) {
-	if t.over = t.over || len(t.body)+len(p) > MaxAnswer; t.over {
-		t.body = nil
-	} else {
-		t.body = append(t.body, p...)
+	if !t.deaf && !t.over {
+		t.keep(p)
 	}
 	return t.Sink.Write(p)
+}
+
+func (t *tee) keep(p []byte) {
+	n := int64(len(p))
+	if t.teed.Add(n) > maxTeedBytes || len(t.body)+len(p) > MaxAnswer {
+		t.teed.Add(-n)
+		t.drop()
+		t.over = true
+		return
+	}
+	t.body = append(t.body, p...)
+}
+
+// drop gives the copy's place back.
+func (t *tee) drop() {
+	t.teed.Add(-int64(len(t.body)))
+	t.body = nil
 }
 
 // record puts a copy of a request and its answer behind those that wait to be

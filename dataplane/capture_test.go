@@ -282,6 +282,43 @@ func TestStreamIsCapturedAsAWhole(t *testing.T) {
 	})
 }
 
+// What is streamed is kept until the stream ends, and so has bounds of its own. An
+// answer that CaptureOptions leaves out needs no room.
+func TestStreamsThatAreCapturedShareABound(t *testing.T) {
+	for name, tc := range map[string]struct {
+		output   bool
+		size     int
+		teed     int64 // by other streams
+		captured int64
+	}{
+		"largest answer":         {true, MaxAnswer, 0, 1},
+		"larger answer":          {true, MaxAnswer + 1, 0, 0},
+		"no room":                {true, 3, maxTeedBytes - 2, 0},
+		"just room":              {true, 3, maxTeedBytes - 3, 1},
+		"large one, input only":  {false, MaxAnswer + 1, 0, 1},
+		"no room and input only": {false, 3, maxTeedBytes, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			config := everything(100)
+			config.Output = tc.output
+			pool, c := capturing(t, config, new(bucket), func(_ context.Context, _ *Request, ans *Answer) error {
+				ans.StatusCode, ans.Body = 200, make([]byte, tc.size)
+				return nil
+			})
+			c.shared.teed.Store(tc.teed)
+			f, key := NewFleet(), Key{"123456789012", "us-east-1", "iris"}
+			f.Publish(key, &Snapshot{Serving: true, Variants: []Variant{{Name: "AllTraffic", Weight: 1, Pool: pool}}}, 1)
+			if err := f.InvokeStream(t.Context(), key, &Request{}, new(Route), discard{}); err != nil {
+				t.Fatal(err)
+			}
+			c.Close(t.Context())
+			if s := c.Status(); s.Written != tc.captured || s.Dropped != 1-tc.captured || c.shared.teed.Load() != tc.teed {
+				t.Errorf("%s: %+v, and %d bytes under way; want %d written", name, s, c.shared.teed.Load(), tc.captured)
+			}
+		})
+	}
+}
+
 func TestAbsentS3CostsTheOldestRecordsAndNoCallersTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var up atomic.Bool

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -31,8 +32,7 @@ func (e *FaultError) Error() string { return "injected " + e.Code }
 // FaultRule is one fault and the requests that it strikes.
 type FaultRule struct {
 	Fault string `json:"fault" yaml:"fault"`
-	// Operation limits the rule to one operation, as in
-	// "InvokeEndpointWithResponseStream"; empty means all.
+	// Operation limits the rule to one of faultOperations; empty means all.
 	Operation string `json:"operation,omitempty" yaml:"operation,omitempty"`
 	// Rate is the share of requests that are struck, above 0 to 1; 0 means all.
 	Rate float64 `json:"rate,omitempty" yaml:"rate,omitempty"`
@@ -43,6 +43,12 @@ type FaultRule struct {
 	Status  int      `json:"status,omitempty" yaml:"status,omitempty"`   // of ModelError, 400 to 599; 0 means 500
 	Body    string   `json:"body,omitempty" yaml:"body,omitempty"`       // of ModelError
 	Pieces  int      `json:"pieces,omitempty" yaml:"pieces,omitempty"`   // of StreamBroken: how many are let through
+}
+
+// faultOperations are the values of Request.Operation.
+var faultOperations = []string{
+	"", "InvokeEndpoint", "InvokeEndpointAsync", "InvokeEndpointWithBidirectionalStream",
+	"InvokeEndpointWithResponseStream", "ChatCompletions",
 }
 
 // FaultScript is an endpoint's faults. With the same seed the same requests in
@@ -108,6 +114,8 @@ func (r *FaultRule) check() error {
 		return fmt.Errorf("fault %q is not known", r.Fault)
 	}
 	switch {
+	case !slices.Contains(faultOperations, r.Operation):
+		return fmt.Errorf("operation %q is not known", r.Operation)
 	case !(r.Rate >= 0 && r.Rate <= 1): // also NaN
 		return fmt.Errorf("rate %v is not within 0 to 1", r.Rate)
 	case r.Times < 0 || r.Pieces < 0:

@@ -164,6 +164,7 @@ func TestFaultScriptsAreChecked(t *testing.T) {
 		{Fault: FaultLatency, Latency: Duration(2 * time.Hour)},
 		{Fault: FaultModelError, Latency: Duration(time.Second)},
 		{Fault: FaultModelError, Rate: 1.5},
+		{Fault: FaultModelError, Operation: "invokeEndpoint"}, // it would strike nothing
 		{Fault: FaultModelError, Status: 200},
 		{Fault: FaultModelError, Times: -1},
 		{Fault: FaultModelError, Body: strings.Repeat("x", maxFaultBody+1)},
