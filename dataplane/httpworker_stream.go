@@ -6,11 +6,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 )
 
 // Stream posts one request and passes its answer on; see Worker. A piece is one
-// chunk of a chunked answer, or what one read of the connection gave.
+// chunk of a chunked answer up to maxPiece, or what one read of the connection gave.
 func (w *HTTPWorker) Stream(ctx context.Context, req *Request, to Sink) error {
 	if !sendable(req) {
 		return ErrInvalidHeader
@@ -82,11 +83,15 @@ func (c *httpConn) passOn(h *answerHead, ans *Answer) (keep bool, err error) {
 	return h.keep && err == nil, err
 }
 
-// pieces reads an answer's body and passes it on without a copy.
+// maxPiece is the largest piece that is waited for. A caller's frame takes as much.
+const maxPiece = 1 << 20
+
+// pieces reads an answer's body and passes it on, without a copy where it can.
 type pieces struct {
 	r         *bufio.Reader
 	to        Sink
 	unflushed bool
+	large     []byte // a piece that r cannot hold
 }
 
 // flush tells the sink that the worker is about to be waited for.
@@ -136,6 +141,60 @@ func (p *pieces) passAll() error {
 	}
 }
 
+// chunk passes a chunk of n bytes on: as one piece, however it arrives, because it
+// is what the worker has flushed and callers take an event for one token or line.
+// One above maxPiece is several.
+func (p *pieces) chunk(n int64) error {
+	for n > 0 {
+		size := int(min(n, maxPiece))
+		if p.r.Buffered() < size {
+			if err := p.flush(); err != nil {
+				return err
+			}
+		}
+		if size > p.r.Size() {
+			if err := p.largePiece(size); err != nil {
+				return err
+			}
+			n -= int64(size)
+			continue
+		}
+		_, broken := p.r.Peek(size)
+		if broken != nil { // what has come of it is the caller's
+			if size = p.r.Buffered(); size == 0 {
+				return broken
+			}
+		}
+		if err := p.piece(size, &n); err != nil {
+			return err
+		}
+		if broken != nil {
+			return broken
+		}
+	}
+	return nil
+}
+
+// largePiece passes on what r cannot hold at once. Memory is taken for what comes
+// and not for what a chunk's size promises.
+func (p *pieces) largePiece(size int) (err error) {
+	p.large = p.large[:0]
+	for len(p.large) < size && err == nil {
+		from := len(p.large)
+		p.large = slices.Grow(p.large, min(size-from, max(from, p.r.Size())))
+		var n int
+		n, err = io.ReadAtLeast(p.r, p.large[from:min(cap(p.large), size)], 1)
+		p.large = p.large[:from+n]
+	}
+	if len(p.large) > 0 {
+		p.unflushed = true
+		if _, failed := p.to.Write(p.large); failed != nil {
+			return failed
+		}
+	}
+	return err
+}
+
 // piece passes on what is there and takes it off what is left.
 func (p *pieces) piece(size int, left *int64) error {
 	b, err := p.r.Peek(size)
@@ -163,7 +222,7 @@ func (p *pieces) passChunked() error {
 		if size == 0 {
 			break
 		}
-		if err := p.pass(size); err != nil {
+		if err := p.chunk(size); err != nil {
 			return err
 		}
 		if err := p.line(); err != nil {

@@ -54,7 +54,7 @@ func TestStreamPassesPiecesOnAndFlushesBeforeItWaits(t *testing.T) {
 		}, []string{"one", "two"}, nil},
 		"a chunk in two parts": {[]string{
 			streamHead + "Transfer-Encoding: chunked\r\n\r\n6\r\none", "two\r\n0\r\n\r\n",
-		}, []string{"one", "|", "two"}, nil},
+		}, []string{"|", "onetwo"}, nil},
 		"a size in two parts": {[]string{
 			streamHead + "Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n3\r", "\ntwo\r\n0\r\n\r\n",
 		}, []string{"one", "|", "two"}, nil},
@@ -64,12 +64,13 @@ func TestStreamPassesPiecesOnAndFlushesBeforeItWaits(t *testing.T) {
 		"until the end": {[]string{
 			streamHead + "Connection: close\r\n\r\none", "two", "",
 		}, []string{"one", "|", "two", "|"}, nil},
-		"nothing":            {[]string{"HTTP/1.1 204 No Content\r\n\r\n"}, nil, nil},
-		"no byte of a body":  {[]string{streamHead + "Content-Length: 0\r\n\r\n"}, nil, nil},
-		"after an interim":   {[]string{"HTTP/1.1 103 Early Hints\r\n\r\n" + streamHead + "Content-Length: 1\r\n\r\nx"}, []string{"x"}, nil},
-		"cut off in a chunk": {[]string{streamHead + "Transfer-Encoding: chunked\r\n\r\n6\r\none", ""}, []string{"one", "|"}, ErrBroken},
-		"cut off in a size":  {[]string{streamHead + "Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n3", ""}, []string{"one", "|"}, ErrBroken},
-		"cut off at the end": {[]string{streamHead + "Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n", ""}, []string{"one", "|"}, ErrBroken},
+		"nothing":                {[]string{"HTTP/1.1 204 No Content\r\n\r\n"}, nil, nil},
+		"no byte of a body":      {[]string{streamHead + "Content-Length: 0\r\n\r\n"}, nil, nil},
+		"after an interim":       {[]string{"HTTP/1.1 103 Early Hints\r\n\r\n" + streamHead + "Content-Length: 1\r\n\r\nx"}, []string{"x"}, nil},
+		"cut off in a chunk":     {[]string{streamHead + "Transfer-Encoding: chunked\r\n\r\n6\r\none", ""}, []string{"|", "one"}, ErrBroken},
+		"cut off before a chunk": {[]string{streamHead + "Transfer-Encoding: chunked\r\n\r\n6\r\n", ""}, []string{"|"}, ErrBroken},
+		"cut off in a size":      {[]string{streamHead + "Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n3", ""}, []string{"one", "|"}, ErrBroken},
+		"cut off at the end":     {[]string{streamHead + "Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n", ""}, []string{"one", "|"}, ErrBroken},
 		"cut off in a length": {[]string{
 			streamHead + "Content-Length: 6\r\n\r\none", "",
 		}, []string{"one", "|"}, ErrBroken},
@@ -109,6 +110,35 @@ func TestStreamPassesPiecesOnAndFlushesBeforeItWaits(t *testing.T) {
 				t.Errorf("got %q, want %q", k.got, tc.want)
 			}
 		})
+	}
+}
+
+// TestStreamPassesAChunkOnAsOnePiece: what the worker flushes is one event, also
+// where the connection or a buffer has cut it.
+func TestStreamPassesAChunkOnAsOnePiece(t *testing.T) {
+	sizes := []int{1, readBuffer - 1, readBuffer, readBuffer + 1, 100_000, maxPiece, 7}
+	for range 2000 {
+		sizes = append(sizes, 100) // some of them lie across the end of the buffer
+	}
+	address := serveHTTP(t, func(rw http.ResponseWriter, _ *http.Request) {
+		for i, size := range sizes {
+			_, _ = rw.Write(bytes.Repeat([]byte{byte(i)}, size))
+			_ = http.NewResponseController(rw).Flush()
+		}
+		_, _ = rw.Write(make([]byte, 2*maxPiece+1))
+	})
+	var k kept
+	if err := unstarted(t, address).Stream(t.Context(), &Request{Timeout: time.Minute}, &k); err != nil {
+		t.Fatal(err)
+	}
+	pieces := slices.DeleteFunc(k.got, func(p string) bool { return p == "|" })
+	if want := len(sizes) + 3; len(pieces) != want {
+		t.Fatalf("%d pieces, want %d", len(pieces), want)
+	}
+	for i, size := range sizes {
+		if len(pieces[i]) != size || strings.Trim(pieces[i], string([]byte{byte(i)})) != "" {
+			t.Fatalf("piece %d has %d bytes, want %d", i, len(pieces[i]), size)
+		}
 	}
 }
 
