@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -295,6 +296,59 @@ func TestMaxConcurrentInvocationsPerInstanceHoldsUnderEveryRoutingStrategy(t *te
 			}
 		})
 	}
+}
+
+// TestMaxConcurrentInvocationsPerInstanceOfHundredsIsReached: AWS takes up to 1,000.
+func TestMaxConcurrentInvocationsPerInstanceOfHundredsIsReached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const requests = 300
+		r := newAsyncRig(t, &asked{latency: time.Second})
+		defer r.stop()
+		r.deployAsync("e", perInstance(requests), variantOf("a", 1))
+		for range requests {
+			r.send("e", "x")
+		}
+		after(500 * time.Millisecond)
+		if s := r.status("e"); s.Running != requests {
+			t.Errorf("%d requests run at once, want %d", s.Running, requests)
+		}
+		after(2 * time.Second)
+		if s := r.status("e"); s.InvocationsProcessed != requests {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// silent is an S3 that takes requests and never answers.
+type silent struct{}
+
+func (silent) Do(req *http.Request) (*http.Response, error) {
+	<-req.Context().Done()
+	return nil, req.Context().Err()
+}
+
+func TestAnS3ThatNeverAnswersCostsARequestAndNotItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &asked{latency: time.Second}
+		r := newAsyncRig(t, w, func(o *Options) {
+			answers := o.S3
+			o.S3 = func(bucket string) *s3.Client {
+				if bucket == "silent" {
+					return s3.New(s3.Options{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}, HTTPClient: silent{}})
+				}
+				return answers(bucket)
+			}
+		})
+		defer r.stop()
+		r.deployAsync("e", perInstance(1), variantOf("a", 1))
+		lost := r.send("e", "", func(in *sagemakerruntime.InvokeEndpointAsyncInput) {
+			in.Body, in.InputLocation = nil, aws.String("s3://silent/key")
+		})
+		next := r.send("e", "next")
+		after(16 * time.Minute)
+		r.want(lost.FailureLocation, "ClientError: Could not read the request payload at s3://silent/key: its S3 gives no answer in time.")
+		r.want(next.OutputLocation, "NEXT")
+	})
 }
 
 func ttl(seconds int32) func(*sagemakerruntime.InvokeEndpointAsyncInput) {

@@ -198,7 +198,7 @@ func (l *lane) take(capacity int, now time.Time) (begin, expired, deleted []*tic
 		expired = append(expired, t)
 	}
 	l.unfinished += len(deleted) + len(expired)
-	for l.running < capacity && l.unfinished < maxUnfinished {
+	for l.running < capacity && l.unfinished-l.running < maxFinishing {
 		t := l.waiting.pop()
 		if t == nil {
 			break

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -23,12 +24,17 @@ const (
 	// inMemory is what is read into memory. What is larger goes to a file that is
 	// mapped into it, so that the system may drop its pages.
 	inMemory = 1 << 20
+	// transferTimeout is how long S3 may take for one object. A request that is
+	// being read has its place on an instance, which must not be lost to an S3 that
+	// has fallen silent.
+	transferTimeout = 15 * time.Minute
 )
 
 // requestMetadata is the user metadata of an object that names the request.
 const requestMetadata = "sagelocal-request"
 
 var (
+	errSilent    = errors.New("no answer in time")
 	errNoS3      = errors.New("there is no S3")
 	errURI       = errors.New("is not a location in S3")
 	errTooLarge  = fmt.Errorf("is larger than %d bytes", maxPayload)
@@ -58,9 +64,11 @@ func (q *Queue) get(ctx context.Context, location string) (*payload, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := transfer(ctx)
+	defer cancel()
 	out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 	if err != nil {
-		return nil, explain(err)
+		return nil, explain(ctx, err)
 	}
 	defer out.Body.Close()
 	size := aws.ToInt64(out.ContentLength)
@@ -110,8 +118,10 @@ func (q *Queue) put(ctx context.Context, r *record, location, contentType string
 	if contentType != "" {
 		in.ContentType = &contentType
 	}
+	ctx, cancel := transfer(ctx)
+	defer cancel()
 	if _, err := client.PutObject(ctx, in); err != nil {
-		return explain(err)
+		return explain(ctx, err)
 	}
 	return nil
 }
@@ -126,12 +136,14 @@ func (q *Queue) written(ctx context.Context, r *record, location string) (*outco
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := transfer(ctx)
+	defer cancel()
 	out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 	if err != nil {
 		if e, ok := errors.AsType[smithy.APIError](err); ok && (e.ErrorCode() == "NoSuchKey" || e.ErrorCode() == "NoSuchBucket") {
 			return nil, nil
 		}
-		return nil, explain(err)
+		return nil, explain(ctx, err)
 	}
 	defer out.Body.Close()
 	if out.Metadata[requestMetadata] != r.Request {
@@ -144,8 +156,15 @@ func (q *Queue) written(ctx context.Context, r *record, location string) (*outco
 	return &outcome{contentType: aws.ToString(out.ContentType), said: said}, nil
 }
 
+func transfer(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, transferTimeout, errSilent)
+}
+
 // explain says in a caller's words what S3 has answered.
-func explain(err error) error {
+func explain(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), errSilent) {
+		return fmt.Errorf("its S3 gives %w", errSilent)
+	}
 	if e, ok := errors.AsType[smithy.APIError](err); ok {
 		if e.ErrorMessage() == "" {
 			return fmt.Errorf("its S3 answers %.100s", e.ErrorCode())

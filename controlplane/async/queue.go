@@ -65,9 +65,9 @@ const (
 	defaultIdleTimeout = 5 * time.Minute
 	// keptDone is how many finished requests stay in the database.
 	keptDone = 1000
-	// maxUnfinished bounds the requests of an endpoint that are read, run or
-	// written at once.
-	maxUnfinished = 256
+	// maxFinishing bounds the requests of an endpoint that have left their instance
+	// and are being written. What runs is bounded by the instances alone.
+	maxFinishing = 256
 	// maxSettling bounds the requests that end without a run at once.
 	maxSettling = 16
 )
