@@ -230,8 +230,12 @@ func (w *askedWorker) Invoke(ctx context.Context, req *dataplane.Request, ans *d
 	return nil
 }
 
-func (w *askedWorker) Stream(context.Context, *dataplane.Request, dataplane.Sink) error {
-	return errors.New("not asked for")
+func (w *askedWorker) Stream(ctx context.Context, req *dataplane.Request, to dataplane.Sink) error {
+	var ans dataplane.Answer
+	if err := w.Invoke(ctx, req, &ans); err != nil {
+		return err
+	}
+	return ans.PassOn(to)
 }
 func (w *askedWorker) Done() <-chan struct{} { return nil }
 func (w *askedWorker) Err() error            { return nil }
@@ -615,6 +619,67 @@ func TestAPayloadOfManyMegabytesComesFromS3(t *testing.T) {
 			t.Errorf("%q, %v are left", left, err)
 		}
 	})
+}
+
+// talking answers with so many pieces of 1 MB.
+type talking struct {
+	pieces, status int
+}
+
+func (k talking) Launch(context.Context, dataplane.Spec) (dataplane.Worker, error) {
+	return &talkingWorker{askedWorker{all: new(asked), done: make(chan struct{})}, k}, nil
+}
+
+type talkingWorker struct {
+	askedWorker
+	talking
+}
+
+func (w *talkingWorker) Stream(_ context.Context, _ *dataplane.Request, to dataplane.Sink) error {
+	if err := to.Begin(&dataplane.Answer{StatusCode: w.status, ContentType: "text/plain"}); err != nil {
+		return err
+	}
+	piece := make([]byte, 1<<20)
+	for i := range w.pieces {
+		piece[0] = byte(i)
+		if _, err := to.Write(piece); err != nil {
+			return err
+		}
+	}
+	return to.Flush()
+}
+
+// TestAnswersAboveTheLimitOfOrdinaryOnesComeIntoS3: asynchronous ones may have 1 GB
+// (docs: async-inference).
+func TestAnswersAboveTheLimitOfOrdinaryOnesComeIntoS3(t *testing.T) {
+	const pieces = dataplane.MaxAnswer>>20 + 5
+	for _, test := range []struct {
+		talking
+		failure string
+	}{
+		{talking{pieces, 200}, ""},
+		{talking{pieces, 500}, "larger than 26214400 bytes"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newAsyncRig(t, test.talking)
+			defer r.stop()
+			r.deployAsync("e", nil, variantOf("a", 1))
+			out := r.send("e", "x")
+			after(time.Second)
+			if got, _ := r.object(out.FailureLocation); test.failure == "" && got != "" || !strings.Contains(got, test.failure) {
+				t.Errorf("%+v: failure %q", test.talking, got)
+			}
+			if test.failure == "" {
+				got, _ := r.object(out.OutputLocation)
+				if len(got) != pieces<<20 || got[(pieces-1)<<20] != pieces-1 || got[1] != 0 {
+					t.Errorf("%d bytes", len(got))
+				}
+			}
+			if left, err := filepath.Glob(filepath.Join(r.Dir, "async-*")); err != nil || len(left) > 0 {
+				t.Errorf("%q, %v are left", left, err)
+			}
+		})
+	}
 }
 
 func TestAnOutputThatCannotBeWrittenIsAFailure(t *testing.T) {

@@ -14,5 +14,5 @@ func mapFile(f *os.File, size int) (*payload, error) {
 	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read payload: %w", err)
 	}
-	return &payload{bytes: b, close: func() error { return nil }}, nil
+	return inline(b), nil
 }

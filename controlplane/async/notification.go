@@ -62,6 +62,9 @@ type outcome struct {
 	contentType string
 	said        []byte // by the container
 	object      []byte // what is written to S3
+	// content holds said and object where they are the container's answer; nil when
+	// they are nobody's.
+	content *payload
 }
 
 // notify makes the notification of a request that has ended; nil without a topic

@@ -41,11 +41,16 @@ var (
 	errNoContent = errors.New("S3 does not tell its size")
 )
 
-// payload is a request's body. close lets go of it.
+// payload is a request's body or an answer's. close lets go of it.
 type payload struct {
 	bytes []byte
 	close func() error
 }
+
+func inline(bytes []byte) *payload { return &payload{bytes, func() error { return nil }} }
+
+// spoolPattern names the files that payloads are in.
+const spoolPattern = "async-*"
 
 func (q *Queue) client(location string) (client *s3.Client, bucket, key string, err error) {
 	bucket, key, ok := splitURI(location)
@@ -80,7 +85,7 @@ func (q *Queue) get(ctx context.Context, location string) (*payload, error) {
 	case size > inMemory:
 		return q.spool(out.Body, size)
 	}
-	p := &payload{bytes: make([]byte, size), close: func() error { return nil }}
+	p := inline(make([]byte, size))
 	if _, err := io.ReadFull(out.Body, p.bytes); err != nil {
 		return nil, fmt.Errorf("the download broke off: %w", err)
 	}
@@ -89,7 +94,7 @@ func (q *Queue) get(ctx context.Context, location string) (*payload, error) {
 
 // spool reads an object into a file without a name and maps it.
 func (q *Queue) spool(from io.Reader, size int64) (_ *payload, err error) {
-	f, err := os.CreateTemp(q.Dir, "async-*")
+	f, err := os.CreateTemp(q.Dir, spoolPattern)
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}

@@ -18,7 +18,7 @@ func (l *lane) process(t *ticket) {
 	q := l.queue
 	released := sync.OnceFunc(l.released)
 	defer released()
-	r, inline, err := q.begin(t)
+	r, body, err := q.begin(t)
 	if errors.Is(err, store.ErrNotFound) {
 		l.over(t, nil) // it was deleted by a reset
 		return
@@ -41,7 +41,7 @@ func (l *lane) process(t *ticket) {
 		}
 		t.again = false
 	}
-	p := &payload{bytes: inline, close: func() error { return nil }}
+	p := inline(body)
 	if r.Input != "" {
 		if p, err = q.get(q.working, r.Input); err != nil {
 			if q.working.Err() != nil {
@@ -54,9 +54,7 @@ func (l *lane) process(t *ticket) {
 		}
 	}
 	o, err := l.invoke(r, p.bytes)
-	if closing := p.close(); closing != nil {
-		q.Logger.Warn("cannot let go of a payload", "error", closing)
-	}
+	q.letGo(p)
 	released()
 	switch {
 	case q.dispatch.Err() != nil && o == nil:
@@ -67,6 +65,12 @@ func (l *lane) process(t *ticket) {
 		l.requeue(t, false)
 	default:
 		l.write(t, r, o, counted(o))
+	}
+}
+
+func (q *Queue) letGo(p *payload) {
+	if err := p.close(); err != nil {
+		q.Logger.Warn("cannot let go of a payload", "error", err)
 	}
 }
 
@@ -81,7 +85,7 @@ func counted(o *outcome) func(*Counts) {
 }
 
 // begin marks a request as running and returns its body when it has one of its own.
-func (q *Queue) begin(t *ticket) (r *record, inline []byte, err error) {
+func (q *Queue) begin(t *ticket) (r *record, body []byte, err error) {
 	err = q.DB.Update(func(tx *store.Tx) error {
 		if r, err = records.Get(tx, t.scope, t.id); err != nil {
 			return err
@@ -91,13 +95,13 @@ func (q *Queue) begin(t *ticket) (r *record, inline []byte, err error) {
 			if err != nil {
 				return err
 			}
-			inline = b.bytes
+			body = b.bytes
 		}
 		r.State = running
 		r.Attempt++
 		return records.Put(tx, t.scope, t.id, r)
 	})
-	return r, inline, err
+	return r, body, err
 }
 
 // previous is how an earlier run of the request ended, as far as its objects show
@@ -129,28 +133,37 @@ func (l *lane) invoke(r *record, content []byte) (*outcome, error) {
 		Operation: "InvokeEndpointAsync", ContentType: r.ContentType, Accept: r.Accept, CustomAttributes: r.CustomAttributes,
 		InferenceID: r.InferenceID, Body: content, Timeout: r.Timeout, PerInstance: to.PerInstance,
 	}
-	ans := new(dataplane.Answer)
-	route, err := q.Fleet.Invoke(q.working, l.key, req, ans)
+	ans := &answer{dir: q.Dir}
+	defer ans.drop()
+	var route dataplane.Route
+	err := q.Fleet.InvokeStream(q.working, l.key, req, &route, ans)
 	container := route.Container
 	if container == "" || container == "primary" {
 		container = "model" // so AWS calls it here (seen in notifications)
 	}
+	var said *payload
+	if err == nil {
+		said, err = ans.payload()
+	}
 	switch {
-	case err == nil && ans.StatusCode/100 == 2:
-		return &outcome{contentType: ans.ContentType, said: ans.Body, object: ans.Body}, nil
+	case err == nil && ans.accepted():
+		return &outcome{contentType: ans.head.ContentType, said: said.bytes, object: said.bytes, content: said}, nil
 	case err == nil:
-		return l.refused(ans.StatusCode, container, string(ans.Body), ans), nil
+		return l.refused(ans.head.StatusCode, container, string(said.bytes), &ans.head), nil
 	case errors.Is(err, dataplane.ErrInterrupted), q.dispatch.Err() != nil:
 		return nil, err
 	case errors.Is(err, dataplane.ErrTimeout):
 		return l.refused(0, container, sdkcompat.InvocationTimedOut.Sentence(container), nil), nil
 	case errors.Is(err, dataplane.ErrTooLarge):
-		return l.refused(0, container, sdkcompat.AnswerTooLarge.Sentence(container, dataplane.MaxAnswer), nil), nil
+		return l.refused(0, container, sdkcompat.AnswerTooLarge.Sentence(container, ans.largest(err)), nil), nil
 	case errors.Is(err, dataplane.ErrBroken):
 		return l.refused(0, container, sdkcompat.AnswerBroken.Sentence(container), nil), nil
 	case errors.Is(err, dataplane.ErrBusy), errors.Is(err, dataplane.ErrNoInstance), errors.Is(err, dataplane.ErrNoEndpoint),
 		errors.Is(err, dataplane.ErrNotAsync), errors.Is(err, dataplane.ErrNoWeight):
 		return nil, err
+	case errors.Is(err, errSpool):
+		reason := sdkcompat.AsyncOutputFailed.Sentence(r.Output, err)
+		return &outcome{failed: true, reason: reason, object: []byte(reason)}, nil
 	}
 	reason := sdkcompat.AsyncInvalid.Sentence(err)
 	return &outcome{failed: true, reason: reason, object: []byte(reason)}, nil
@@ -169,7 +182,7 @@ func (l *lane) refused(status int, container, said string, ans *dataplane.Answer
 		object: []byte(sdkcompat.ModelSaid.Sentence(kind, status, container, said, l.key.Region, group, l.key.Account)),
 	}
 	if ans != nil {
-		o.said, o.contentType = ans.Body, ans.ContentType
+		o.said, o.contentType = []byte(said), ans.ContentType
 	}
 	return o
 }
@@ -177,6 +190,9 @@ func (l *lane) refused(status int, container, said string, ans *dataplane.Answer
 // write puts the request's object where it belongs and then finishes it.
 func (l *lane) write(t *ticket, r *record, o *outcome, count func(*Counts)) {
 	q := l.queue
+	if o.content != nil {
+		defer q.letGo(o.content)
+	}
 	if !o.failed && r.Output != "" {
 		if err := q.put(q.working, r, r.Output, o.contentType, o.object); err != nil {
 			if q.working.Err() != nil {

@@ -170,7 +170,7 @@ func (q *Queue) sweep() {
 	if q.Dir == "" {
 		return
 	}
-	left, _ := filepath.Glob(filepath.Join(q.Dir, "async-*")) // the pattern is good
+	left, _ := filepath.Glob(filepath.Join(q.Dir, spoolPattern)) // the pattern is good
 	for _, path := range left {
 		_ = os.Remove(path) // else the next start does it
 	}
