@@ -43,6 +43,23 @@ func TestOtherBucketsAreAtTheEndpoint(t *testing.T) {
 	}
 }
 
+// TestAnotherS3GetsNoChecksumsThatItMayNotKnow: what SDKs of 2025 and later add to
+// PutObject, older servers refuse.
+func TestAnotherS3GetsNoChecksumsThatItMayNotKnow(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "from")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "the environment")
+	for _, asked := range []string{"", "when_supported"} {
+		t.Setenv("AWS_REQUEST_CHECKSUM_CALCULATION", asked)
+		var got http.Header
+		elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }))
+		defer elsewhere.Close()
+		put(t, open(t, objects.Options{Endpoint: elsewhere.URL, PathStyle: true}).Client("far"), "far", "k", "body")
+		if sum := got.Get("X-Amz-Checksum-Crc32"); (sum != "") != (asked != "") || got.Get("X-Amz-Trailer") != "" {
+			t.Errorf("asked for %q: %v", asked, got)
+		}
+	}
+}
+
 func TestAnyCredentialsDo(t *testing.T) {
 	url := serve(t, open(t, objects.Options{}))
 	for _, pathStyle := range []bool{true, false} {

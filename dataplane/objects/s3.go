@@ -84,11 +84,31 @@ func Open(ctx context.Context, o Options) (*S3, error) {
 		}
 		s.other = s3.NewFromConfig(cfg, func(c *s3.Options) {
 			c.BaseEndpoint, c.UsePathStyle = &o.Endpoint, o.PathStyle
+			c.RequestChecksumCalculation = checksums(&cfg)
 			c.DisableLogOutputChecksumValidationSkipped = true
 		})
 	}
 	go s.server.Serve(s.inner) //nolint:errcheck // ends with Close
 	return s, nil
+}
+
+// checksums are what the operator asks for in AWS's own settings, else those that
+// are required: by default the SDK adds a CRC32 to all that it writes, which
+// servers other than AWS's refuse (aws-sdk-go-v2#3003, aws-sdk-js-v3#6810).
+func checksums(cfg *aws.Config) aws.RequestChecksumCalculation {
+	for _, source := range cfg.ConfigSources {
+		asked := aws.RequestChecksumCalculationUnset
+		switch s := source.(type) {
+		case config.EnvConfig:
+			asked = s.RequestChecksumCalculation
+		case config.SharedConfig:
+			asked = s.RequestChecksumCalculation
+		}
+		if asked != aws.RequestChecksumCalculationUnset {
+			return asked
+		}
+	}
+	return aws.RequestChecksumCalculationWhenRequired
 }
 
 // Client is the S3 client for a bucket.
