@@ -243,14 +243,15 @@ func (c *Capture) record(variant string, at time.Time, req *Request, outputType 
 // The caller holds c.mu.
 func (c *Capture) admit(size int) bool {
 	c.counts.Sampled++
+	others := c.shared.held.Load() - int64(c.bytes)
+	if c.closed || size > maxCaptureBytes || others+int64(size) > maxCapturesBytes {
+		c.counts.Dropped++ // the endpoint's own, all of them, would not make room for it
+		return false
+	}
 	for !c.waiting.empty() && (c.bytes+size > maxCaptureBytes || c.waiting.len() >= maxCaptureRecords ||
 		c.shared.held.Load()+int64(size) > maxCapturesBytes) {
 		oldest := c.waiting.pop()
 		c.release(len(oldest.memory))
-	}
-	if c.closed || size > maxCaptureBytes || c.shared.held.Load()+int64(size) > maxCapturesBytes {
-		c.counts.Dropped++
-		return false
 	}
 	c.bytes += size
 	c.shared.held.Add(int64(size))

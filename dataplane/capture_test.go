@@ -359,6 +359,18 @@ func TestAbsentS3CostsTheOldestRecordsAndNoCallersTime(t *testing.T) {
 	})
 }
 
+func TestRecordTooLargeToBeCapturedCostsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool, c := capturing(t, everything(100), &bucket{}, succeed)
+		pool.mustInvoke(t, &Request{Body: []byte("1")})
+		pool.mustInvoke(t, &Request{Body: make([]byte, maxCaptureBytes)})
+		c.Close(t.Context())
+		if s := c.Status(); s.Written != 1 || s.Dropped != 1 {
+			t.Errorf("got %+v", s)
+		}
+	})
+}
+
 func TestCapturesOfAllEndpointsShareABound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bucket{fail: func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }}
@@ -370,8 +382,8 @@ func TestCapturesOfAllEndpointsShareABound(t *testing.T) {
 		pool.mustInvoke(t, &Request{Body: []byte("123456")}) // with "fine" it is ten bytes
 		pool.mustInvoke(t, &Request{Body: []byte("123457")})
 		pool.mustInvoke(t, &Request{Body: []byte("1234567")})
-		if s := c.Status(); s.Dropped != 3 || s.Waiting != 0 {
-			t.Errorf("got %+v; a newer record takes an older one's place, and one too many is dropped", s)
+		if s := c.Status(); s.Dropped != 2 || s.Waiting != 1 {
+			t.Errorf("got %+v; a newer record takes an older one's place, and one that is too large takes none", s)
 		}
 		gone, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
