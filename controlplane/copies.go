@@ -145,14 +145,15 @@ func (f *componentFleet) count(g copyGroup) (live, vacant int) {
 	return live, vacant
 }
 
-// copiesOn counts the copies on an instance, those that are stopping included.
-func (f *componentFleet) copiesOn(host string) (n int) {
+// crowd counts the copies on each instance, those that are stopping included.
+func (f *componentFleet) crowd() map[string]int {
+	on := map[string]int{}
 	for _, s := range f.copies {
-		if s.phase != vacantSlot && s.host == host {
-			n++
+		if s.phase != vacantSlot {
+			on[s.host]++
 		}
 	}
-	return n
+	return on
 }
 
 // placed are the copies that take room; with stopping, also those on their way
@@ -279,7 +280,7 @@ func (r *reconciler) exhaust(ev event) {
 			continue
 		}
 		r.components.exhausted[hostOffer{key.group, s.instance.Type}] = time.Now().Add(r.plane.scaled(maxBackOff))
-		if ev.alternatives > 1 && r.components.copiesOn(s.instance.ID) == 0 {
+		if ev.alternatives > 1 && r.components.crowd()[s.instance.ID] == 0 {
 			r.retireHost(key, s)
 		}
 	}

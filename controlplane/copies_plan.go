@@ -54,34 +54,43 @@ func (r *reconciler) planCopies(want map[copyGroup]wantedCopies) (surplus []copy
 // surplusOf chooses what to stop of the copies beyond n: first those that do not
 // serve yet, then those on the instances with the most copies of the component,
 // so that SPREAD stays even, and of equal ones the highest.
-func (f *componentFleet) surplusOf(staying []copyKey, n int) []copyKey {
+func (f *componentFleet) surplusOf(staying []copyKey, n int) (surplus []copyKey) {
 	if len(staying) <= n {
 		return nil
 	}
-	left := slices.Clone(staying)
-	var surplus []copyKey
-	for len(left) > n {
-		crowd := map[string]int{}
-		for _, key := range left {
-			crowd[f.copies[key].host]++
-		}
-		i := 0
-		for j := range left {
-			if f.stopsBefore(left[j], left[i], crowd) {
-				i = j
+	// On one instance the last is the next to stop.
+	byHost := map[string][]copyKey{}
+	for _, key := range staying {
+		host := f.copies[key].host
+		byHost[host] = append(byHost[host], key)
+	}
+	for _, keys := range byHost {
+		slices.SortFunc(keys, func(a, b copyKey) int {
+			return cmp.Or(cmp.Compare(f.copies[b].phase, f.copies[a].phase), a.compare(b))
+		})
+	}
+	for len(staying)-len(surplus) > n {
+		fullest := ""
+		for host, keys := range byHost {
+			if fullest == "" || f.stopsBefore(keys, byHost[fullest]) {
+				fullest = host
 			}
 		}
-		surplus = append(surplus, left[i])
-		left = slices.Delete(left, i, i+1)
+		keys := byHost[fullest]
+		surplus = append(surplus, keys[len(keys)-1])
+		if byHost[fullest] = keys[:len(keys)-1]; len(keys) == 1 {
+			delete(byHost, fullest)
+		}
 	}
 	return surplus
 }
 
-func (f *componentFleet) stopsBefore(a, b copyKey, crowd map[string]int) bool {
-	sa, sb := f.copies[a], f.copies[b]
+// stopsBefore compares the last copies of two instances.
+func (f *componentFleet) stopsBefore(onA, onB []copyKey) bool {
+	a, b := onA[len(onA)-1], onB[len(onB)-1]
 	return cmp.Or(
-		cmp.Compare(int(sa.phase), int(sb.phase)), // starting comes before serving
-		cmp.Compare(crowd[sb.host], crowd[sa.host]),
+		cmp.Compare(f.copies[a].phase, f.copies[b].phase), // starting comes before serving
+		cmp.Compare(len(onB), len(onA)),
 		b.compare(a)) < 0
 }
 

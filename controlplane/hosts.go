@@ -84,11 +84,12 @@ func (r *reconciler) arrangeHosts(g group) {
 		}
 		delete(r.slots, key)
 	}
+	crowd := r.components.crowd()
 	byOrdinal := func(a, b numbered) int { return cmp.Compare(a.ordinal, b.ordinal) }
 	slices.SortFunc(staying, func(a, b numbered) int {
 		return cmp.Or(
 			cmp.Compare(boolInt(a.closed), boolInt(b.closed)),
-			cmp.Compare(r.components.copiesOn(b.instance.ID), r.components.copiesOn(a.instance.ID)),
+			cmp.Compare(crowd[b.instance.ID], crowd[a.instance.ID]),
 			byOrdinal(a, b))
 	})
 	slices.SortFunc(waiting, byOrdinal)
@@ -124,11 +125,12 @@ func (r *reconciler) hostsOf(v *variant, g group) []placementHost {
 // freeHosts drops the stopping hosts whose last copy is gone. It returns true when
 // a host has begun to stop, for its copies must now go elsewhere.
 func (r *reconciler) freeHosts() (evicted bool) {
+	crowd := r.components.crowd()
 	for key, s := range r.slots {
 		if !s.host || s.phase != stopping {
 			continue
 		}
-		if r.components.copiesOn(s.instance.ID) == 0 {
+		if crowd[s.instance.ID] == 0 {
 			r.retireHost(key, s)
 			continue
 		}

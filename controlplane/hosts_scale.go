@@ -83,11 +83,12 @@ func (r *reconciler) reopenHosts(g group) (reopened bool) {
 // idleHosts counts the hosts that may be released now, and tells when the next
 // may be.
 func (r *reconciler) idleHosts(g group) (n int, wait time.Duration) {
+	crowd := r.components.crowd()
 	for key, s := range r.slots {
 		if key.group != g || !s.host || s.phase != serving {
 			continue
 		}
-		if r.components.copiesOn(s.instance.ID) > 0 {
+		if crowd[s.instance.ID] > 0 {
 			s.idleSince = time.Now()
 			continue
 		}

@@ -180,6 +180,9 @@ func (r *inferenceComponentRecord) settle(endpoint *endpointRecord, in *sagemake
 	if in.RuntimeConfig == nil || aws.ToInt32(in.RuntimeConfig.CopyCount) < 1 {
 		return sdkcompat.CopyCountZero.Error()
 	}
+	if err := checkCopies(0, *in.RuntimeConfig.CopyCount); err != nil {
+		return err
+	}
 	r.CopyCount = *in.RuntimeConfig.CopyCount
 	r.RollbackCopyCount = r.CopyCount
 	variants := endpoint.Deployment.Variants

@@ -120,6 +120,9 @@ func (r *inferenceComponentRecord) resize(c *types.InferenceComponentRuntimeConf
 	if r.adapter() {
 		return sdkcompat.UpdateUnsupported.Error(*r.InferenceComponentArn, "an adapter runs in the copies of its base")
 	}
+	if err := checkCopies(r.CopyCount, aws.ToInt32(c.CopyCount)); err != nil {
+		return err
+	}
 	r.CopyCount = aws.ToInt32(c.CopyCount)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 )
@@ -292,5 +293,51 @@ func TestConsolidateEmptiesTheHostsWithFewestCopies(t *testing.T) {
 	full := append(placed, placedCopy{copyKey{copyGroup{component: "y"}, 0}, "a", resources{memoryMiB: 200}}, placedCopy{copyKey{copyGroup{component: "y"}, 1}, "c", resources{memoryMiB: 200}})
 	if got := consolidate(hosts, full, requests, 1); len(got) != 0 {
 		t.Errorf("%v emptied though its copies fit nowhere else", got)
+	}
+}
+
+// The surplus of a scale-in is what stopping one copy after the other would
+// choose, and is found at once for ten thousand copies.
+func TestSurplusOfCopiesKeepsSpreadEven(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	fleetOf := func(copies, hosts int) (*componentFleet, []copyKey) {
+		f := newComponentFleet()
+		var keys []copyKey
+		for i := range copies {
+			key := copyKey{copyGroup{1, "c", 1}, i}
+			phase := serving
+			if random.IntN(4) == 0 {
+				phase = starting
+			}
+			f.copies[key] = &copySlot{slotState: slotState{phase: phase}, host: fmt.Sprint("i-", random.IntN(hosts))}
+			keys = append(keys, key)
+		}
+		return &f, keys
+	}
+	for range 200 {
+		f, staying := fleetOf(1+random.IntN(30), 1+random.IntN(6))
+		n := random.IntN(len(staying) + 1)
+		got := f.surplusOf(staying, n)
+		left := slices.Clone(staying)
+		for _, key := range got {
+			most := map[string]int{}
+			for _, k := range left {
+				most[f.copies[k].host]++
+			}
+			for _, k := range left {
+				a, b := f.copies[k], f.copies[key]
+				if a.phase < b.phase || a.phase == b.phase && most[a.host] > most[b.host] {
+					t.Fatalf("%v on %s stops before %v on %s", key, b.host, k, a.host)
+				}
+			}
+			left = slices.DeleteFunc(left, func(k copyKey) bool { return k == key })
+		}
+		if len(left) != n {
+			t.Fatalf("%d of %d are left, want %d", len(left), len(staying), n)
+		}
+	}
+	f, staying := fleetOf(maxCopies, 8)
+	if began := time.Now(); len(f.surplusOf(staying, 1)) != maxCopies-1 || time.Since(began) > 5*time.Second {
+		t.Errorf("it took %v", time.Since(began))
 	}
 }

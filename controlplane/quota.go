@@ -54,6 +54,17 @@ func (q *Quotas) Validate() error {
 	return nil
 }
 
+// What one endpoint and one inference component may have whatever the quotas say:
+// AWS's model bounds neither number, and two thousand million instances would be
+// the end of the daemon.
+const (
+	maxInstances = 100_000
+	maxCopies    = 10_000
+
+	instancesQuota = "Maximum number of instances per endpoint" // AWS's name
+	copiesQuota    = "Maximum number of copies per inference component"
+)
+
 // total is a quota that is not by instance type.
 type total struct {
 	key  string // in the configuration file
@@ -69,7 +80,7 @@ type total struct {
 func (q *Quotas) totals() []total {
 	return []total{
 		{"endpoints", "Number of active endpoints", "Endpoints", q.Endpoints, func(d *demand) int { return d.endpoints }, false},
-		{"endpoint_instances", "Maximum number of instances per endpoint", "Instances", q.EndpointInstances, (*demand).allInstances, true},
+		{"endpoint_instances", instancesQuota, "Instances", q.EndpointInstances, (*demand).allInstances, true},
 		{"all_instances", "Number of instances across active endpoints", "Instances", q.AllInstances, (*demand).allInstances, false},
 		{"serverless_endpoints", "Maximum number of serverless endpoints", "Endpoints", q.ServerlessEndpoints, func(d *demand) int { return d.serverless }, false},
 		{"serverless_concurrency", "Maximum total concurrency that can be allocated across all serverless endpoints", "Invocations", q.ServerlessConcurrency, func(d *demand) int { return d.concurrency }, false},
@@ -97,7 +108,8 @@ func (q *Quotas) configured() bool {
 // however much there is. It reads the scope's endpoints, and only when there are
 // quotas.
 func (p *Plane) chargeQuota(tx *store.Tx, scope sdkcompat.Scope, rec *endpointRecord) error {
-	if !p.Quotas.configured() {
+	after := rec.demand()
+	if !p.Quotas.configured() && after.allInstances() <= maxInstances {
 		return nil
 	}
 	before := new(demand)
@@ -115,12 +127,15 @@ func (p *Plane) chargeQuota(tx *store.Tx, scope sdkcompat.Scope, rec *endpointRe
 	if err != nil {
 		return err
 	}
-	return p.Quotas.check(used, before, rec.demand())
+	return p.Quotas.check(used, before, after)
 }
 
 // check compares what an endpoint takes after a change with what it took before,
 // beside what all endpoints, it included, took.
 func (q *Quotas) check(used, before, after *demand) error {
+	if n, have := after.allInstances(), before.allInstances(); n > max(maxInstances, have) {
+		return sdkcompat.QuotaExceeded.Error(instancesQuota, maxInstances, "Instances", have, n-have)
+	}
 	for _, t := range q.totals() {
 		if t.most == nil {
 			continue
@@ -238,4 +253,12 @@ func countInstances(fleets []fleet) map[string]int {
 		}
 	}
 	return counts
+}
+
+// checkCopies refuses more copies than a component can have.
+func checkCopies(before, after int32) error {
+	if after <= max(maxCopies, before) {
+		return nil
+	}
+	return sdkcompat.QuotaExceeded.Error(copiesQuota, maxCopies, "Copies", before, after-before)
 }

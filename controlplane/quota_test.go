@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -182,5 +183,31 @@ func TestFailedEndpointGivesItsInstancesBack(t *testing.T) {
 		if !errors.As(err, &e) || e.Code != "ResourceLimitExceeded" || e.Status != 400 {
 			t.Errorf("a third and fourth instance: %v", err)
 		}
+	})
+}
+
+// Neither InitialInstanceCount nor CopyCount has a maximum in AWS's model, so
+// callers can ask for two thousand million of each.
+func TestNoEndpointOrComponentIsLargerThanTheDaemonCanBear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, echo())
+		defer r.stop()
+		r.deployHosts("e", hostOf("v", 2, nil))
+		const most = math.MaxInt32
+		scale := func(count int32) error {
+			_, err := r.UpdateEndpointWeightsAndCapacities(r.ctx, capacities(types.DesiredWeightAndCapacity{VariantName: aws.String("v"), DesiredInstanceCount: &count}))
+			return err
+		}
+		wantMessage(t, scale(most), "ResourceLimitExceeded", quotaOf(instancesQuota, maxInstances, "Instances", 2, most-2))
+		_, err := r.CreateInferenceComponent(r.ctx, &sagemaker.CreateInferenceComponentInput{
+			InferenceComponentName: aws.String("c"), EndpointName: aws.String("e"), Specification: gpus("image", 1), RuntimeConfig: copyCount(most),
+		})
+		wantMessage(t, err, "ResourceLimitExceeded", quotaOf(copiesQuota, maxCopies, "Copies", 0, most))
+		r.component("c", "e", gpus("image", 1), 1)
+		r.settleComponent("c", componentInService)
+		_, err = r.UpdateInferenceComponentRuntimeConfig(r.ctx, &sagemaker.UpdateInferenceComponentRuntimeConfigInput{
+			InferenceComponentName: aws.String("c"), DesiredRuntimeConfig: copyCount(most),
+		})
+		wantMessage(t, err, "ResourceLimitExceeded", quotaOf(copiesQuota, maxCopies, "Copies", 1, most-1))
 	})
 }
