@@ -181,9 +181,9 @@ func (r *revision) needs(instanceType string) (resources, bool) {
 	}
 	c := s.Specification.ComputeResourceRequirements
 	n := resources{
-		milliCPU:     int64(math.Round(float64(aws.ToFloat32(c.NumberOfCpuCoresRequired)) * 1000)),
+		milliCPU:     wholeNumber(float64(aws.ToFloat32(c.NumberOfCpuCoresRequired)) * 1000),
 		memoryMiB:    int64(aws.ToInt32(c.MinMemoryRequiredInMb)),
-		accelerators: int64(aws.ToFloat32(c.NumberOfAcceleratorDevicesRequired)),
+		accelerators: wholeNumber(float64(aws.ToFloat32(c.NumberOfAcceleratorDevicesRequired))),
 		partition:    aws.ToString(c.AcceleratorPartitionType),
 	}
 	if n.partition != "" {
@@ -191,6 +191,10 @@ func (r *revision) needs(instanceType string) (resources, bool) {
 	}
 	return n, true
 }
+
+// wholeNumber rounds. AWS's model gives these numbers no upper bound: what exceeds
+// an int64 becomes more than any instance has, not less than nothing.
+func wholeNumber(x float64) int64 { return int64(min(math.Round(x), 1<<53)) }
 
 // shape is what a copy on an instance type is given: its reservation. A copy
 // without NumberOfCpuCoresRequired may use all vCPUs, as a container without a

@@ -333,6 +333,23 @@ func TestInferenceComponentThatNoInstanceCanHoldFailsAtOnce(t *testing.T) {
 	})
 }
 
+// AWS's model bounds NumberOfCpuCoresRequired and
+// NumberOfAcceleratorDevicesRequired from below only.
+func TestInferenceComponentThatNeedsMoreThanAnInt64Fails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, byImage())
+		defer r.stop()
+		r.deployHosts("e", hostOf("v", 1, nil))
+		vcpus, devices := gpus("one", 0), gpus("one", 1e38)
+		vcpus.ComputeResourceRequirements.NumberOfAcceleratorDevicesRequired = nil
+		vcpus.ComputeResourceRequirements.NumberOfCpuCoresRequired = aws.Float32(9.3e15)
+		r.component("vcpus", "e", vcpus, 1)
+		r.component("devices", "e", devices, 1)
+		r.settleComponent("vcpus", componentFailed)
+		r.settleComponent("devices", componentFailed)
+	})
+}
+
 func TestInferenceComponentWithoutRoomFailsWhenItsTimeIsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, byImage())
