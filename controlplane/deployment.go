@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
@@ -20,7 +21,9 @@ type deployment struct {
 	// tells the fleets of an update apart.
 	ID         int64
 	ConfigName string
-	Variants   []variant
+	// Resolved is when the images were resolved; older records lack it.
+	Resolved time.Time
+	Variants []variant
 
 	Async     *types.AsyncInferenceConfig
 	Capture   *types.DataCaptureConfig
@@ -80,7 +83,7 @@ func (d *deployment) variant(name string) *variant {
 // with the wrong thing behind it.
 func newDeployment(tx *store.Tx, scope sdkcompat.Scope, config *endpointConfigRecord, generation int64) (deployment, error) {
 	d := deployment{
-		ID: generation, ConfigName: *config.EndpointConfigName,
+		ID: generation, ConfigName: *config.EndpointConfigName, Resolved: tx.Now,
 		Async: config.AsyncInferenceConfig, Capture: config.DataCaptureConfig,
 		Explainer: config.ExplainerConfig, Metrics: config.MetricsConfig,
 	}

@@ -37,7 +37,7 @@ func (p *Plane) describe(key dataplane.Key, rec *endpointRecord) *sagemaker.Desc
 		if rec.Leftover != nil {
 			o.inService += live[group{rec.Leftover.ID, v.name()}].inService
 		}
-		s := summarize(rec, v, status, o)
+		s := summarize(rec, &rec.Deployment, v, status, o)
 		if v.Shadow {
 			out.ShadowProductionVariants = append(out.ShadowProductionVariants, s)
 		} else {
@@ -51,7 +51,7 @@ func pendingDeployment(rec *endpointRecord, d *deployment, started time.Time, st
 	pending := &types.PendingDeploymentSummary{EndpointConfigName: &d.ConfigName, StartTime: &started}
 	for i := range d.Variants {
 		v := &d.Variants[i]
-		s := summarize(rec, v, status, live[group{d.ID, v.name()}])
+		s := summarize(rec, d, v, status, live[group{d.ID, v.name()}])
 		if v.Shadow {
 			pending.ShadowProductionVariants = append(pending.ShadowProductionVariants, pendingSummary(v, s))
 		} else {
@@ -88,7 +88,17 @@ func (p *Plane) observe(key dataplane.Key) map[group]observation {
 	return live
 }
 
-func summarize(rec *endpointRecord, v *variant, status *variantStatus, o observation) types.ProductionVariantSummary {
+// deployedImage is an image as Describe shows it. A local program has no digest:
+// what was asked for is what runs. created stands in for the time of resolution in
+// records that have none.
+func deployedImage(image string, resolved time.Time, created *time.Time) *types.DeployedImage {
+	if resolved.IsZero() {
+		resolved = *created
+	}
+	return &types.DeployedImage{SpecifiedImage: &image, ResolvedImage: &image, ResolutionTime: &resolved}
+}
+
+func summarize(rec *endpointRecord, d *deployment, v *variant, status *variantStatus, o observation) types.ProductionVariantSummary {
 	s := types.ProductionVariantSummary{
 		VariantName:                 v.Config.VariantName,
 		AcceleratorPartitionLayouts: v.Config.AcceleratorPartitionLayouts,
@@ -98,8 +108,7 @@ func summarize(rec *endpointRecord, v *variant, status *variantStatus, o observa
 		DesiredWeight:               aws.Float32(v.Weight),
 	}
 	for _, image := range v.images() {
-		// A local program has no digest: what was asked for is what runs.
-		s.DeployedImages = append(s.DeployedImages, types.DeployedImage{SpecifiedImage: &image, ResolvedImage: &image, ResolutionTime: rec.CreationTime})
+		s.DeployedImages = append(s.DeployedImages, *deployedImage(image, d.Resolved, rec.CreationTime))
 	}
 	if c := v.Config.ServerlessConfig; c != nil {
 		s.CurrentServerlessConfig, s.DesiredServerlessConfig = v.serverless(), c

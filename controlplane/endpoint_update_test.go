@@ -113,6 +113,12 @@ func TestUpdateEndpointSwitchesItsConfigurationAtTheEnd(t *testing.T) {
 		if got := r.shareOf("image", 50); got != 1 {
 			t.Errorf("the old fleet answers %v of the requests, want all", got)
 		}
+		if at := out.ProductionVariants[0].DeployedImages[0].ResolutionTime; !at.Equal(*out.CreationTime) {
+			t.Errorf("the old image was resolved at %v, want %v", at, out.CreationTime)
+		}
+		if at := p.ProductionVariants[0].DeployedImages[0].ResolutionTime; !at.Equal(began) {
+			t.Errorf("the new image was resolved at %v, want %v", at, began)
+		}
 		out = r.settle("e", statusInService)
 		if *out.EndpointConfigName != "green" || out.PendingDeploymentSummary != nil || out.FailureReason != nil || out.LastDeploymentConfig != nil {
 			t.Errorf("after: %+v", out)

@@ -59,6 +59,8 @@ type revision struct {
 	// Listed tells Specifications from Specification.
 	Listed bool
 	Specs  []componentSpec
+	// Resolved is when the images were resolved; older records lack it.
+	Resolved time.Time
 }
 
 // componentSpec is a specification together with its model, as it was when the

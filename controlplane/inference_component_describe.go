@@ -84,8 +84,7 @@ func (r *inferenceComponentRecord) summaries() []types.InferenceComponentSpecifi
 				ArtifactUrl: c.ArtifactUrl, ContainerMetricsConfig: c.ContainerMetricsConfig, Environment: c.Environment,
 			}
 			if c.Image != nil {
-				// A local program has no digest: what was asked for is what runs.
-				summary.Container.DeployedImage = &types.DeployedImage{SpecifiedImage: c.Image, ResolvedImage: c.Image, ResolutionTime: r.CreationTime}
+				summary.Container.DeployedImage = deployedImage(*c.Image, r.Active.Resolved, r.CreationTime)
 			}
 		}
 		all = append(all, summary)

@@ -89,7 +89,7 @@ func (p *Plane) checkAdapter(ctx context.Context, s *types.InferenceComponentSpe
 
 // newRevision resolves specifications for the variant that shall run them.
 func newRevision(tx *store.Tx, scope sdkcompat.Scope, number int64, specs []types.InferenceComponentSpecification, listed bool, v *variant) (revision, error) {
-	r := revision{Number: number, Listed: listed}
+	r := revision{Number: number, Listed: listed, Resolved: tx.Now}
 	for i := range specs {
 		s := specs[i]
 		if s.BaseInferenceComponentName == nil {

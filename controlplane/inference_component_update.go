@@ -65,6 +65,9 @@ func (p *Plane) UpdateInferenceComponent(ctx context.Context, in *sagemaker.Upda
 				return err
 			}
 		}
+		if err := checkBatchSize(in.DeploymentConfig, int(rec.CopyCount)); err != nil {
+			return err
+		}
 		rec.LastDeploymentConfig = in.DeploymentConfig
 		if specs == nil {
 			return nil
@@ -78,9 +81,6 @@ func (p *Plane) UpdateInferenceComponent(ctx context.Context, in *sagemaker.Upda
 		}
 		target, err := newRevision(tx, scope, rec.Active.Number+1, specs, listed, endpoint.Deployment.variant(*rec.VariantName))
 		if err != nil {
-			return err
-		}
-		if err := checkBatchSize(in.DeploymentConfig, int(rec.CopyCount)); err != nil {
 			return err
 		}
 		rec.Update = &componentUpdate{Target: target, Policy: in.DeploymentConfig, Started: now, Old: old}

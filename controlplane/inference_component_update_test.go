@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/sagelocal/sagelocal/dataplane"
+	"github.com/sagelocal/sagelocal/sdkcompat"
 )
 
 func (r *rig) updateComponent(name string, spec *types.InferenceComponentSpecification, policy *types.InferenceComponentDeploymentConfig) {
@@ -427,5 +428,42 @@ func TestScaleInOfInstancesMovesTheirCopies(t *testing.T) {
 		if answers, err := stop(); err != nil {
 			t.Errorf("answers %v, first error %v", answers, err)
 		}
+	})
+}
+
+func TestResolutionTimeIsThatOfTheUpdateThatBroughtTheImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, byImage())
+		defer r.stop()
+		r.deployHosts("e", hostOf("v", 1, nil))
+		r.component("c", "e", gpus("one", 1), 1)
+		created := *r.settleComponent("c", componentInService).CreationTime
+		resolved := func() time.Time {
+			return *r.describeComponent("c").Specification.Container.DeployedImage.ResolutionTime
+		}
+		if got := resolved(); !got.Equal(created) {
+			t.Errorf("at first %v, want %v", got, created)
+		}
+		time.Sleep(time.Hour)
+		updated := time.Now()
+		r.updateComponent("c", gpus("two", 1), nil)
+		r.settleComponent("c", componentInService)
+		if got := resolved(); !got.Equal(updated) {
+			t.Errorf("after the update %v, want %v", got, updated)
+		}
+	})
+}
+
+func TestDeploymentConfigIsCheckedThoughOnlyTheCopyCountChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, byImage())
+		defer r.stop()
+		r.deployHosts("e", hostOf("v", 1, nil))
+		r.component("c", "e", gpus("one", 1), 2)
+		r.settleComponent("c", componentInService)
+		_, err := r.UpdateInferenceComponent(r.ctx, &sagemaker.UpdateInferenceComponentInput{
+			InferenceComponentName: aws.String("c"), RuntimeConfig: copyCount(3), DeploymentConfig: rolling(3, 0),
+		})
+		wantMessage(t, err, "ValidationException", sdkcompat.BatchSizeRange.Sentence())
 	})
 }
