@@ -207,6 +207,7 @@ func (p *Plane) forget(r *reconciler) bool {
 	defer p.mu.Unlock()
 	select {
 	case <-r.woken:
+		r.notify() // run has yet to see it
 		return false
 	default:
 		delete(p.reconcilers, r.key)

@@ -135,3 +135,36 @@ func TestEndpointTakesTrafficWhenDescribeSaysSo(t *testing.T) {
 		}
 	}
 }
+
+// A CreateEndpoint that commits between a reconciler's last look and its end must
+// not be lost.
+func TestEndpointCreatedAsItsPredecessorGoesIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, echo())
+		defer r.stop()
+		last := newReconciler(r.Plane, endpointKey(home, "e"))
+		r.mu.Lock()
+		r.reconcilers[last.key] = last
+		r.mu.Unlock()
+		<-last.woken
+		if _, gone := last.reconcile(r.ctx); !gone {
+			t.Fatal("there is an endpoint")
+		}
+		r.deploy("e", variantOf("a", 1))
+		if r.forget(last) {
+			t.Fatal("its reconciler ends")
+		}
+		r.running.Add(1)
+		go func() {
+			defer r.running.Done()
+			select {
+			case <-last.woken:
+				last.notify()
+				last.run(r.Plane.ctx)
+			default:
+				t.Error("its reconciler waits for another wake-up")
+			}
+		}()
+		r.settle("e", statusInService)
+	})
+}
