@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
+	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/store"
 )
 
@@ -153,5 +155,107 @@ func TestResetDeletesOneAccountOnly(t *testing.T) {
 		if err != nil || len(out.Models) != 0 {
 			t.Errorf("models after the reset: %v, %v", out, err)
 		}
+	})
+}
+
+// The reason of a failed update stays until the next update starts
+// (terraform-provider-aws#46663); a restart is none.
+func TestFailureReasonOfAnUpdateOutlivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := updatable(t, 1, "broken")
+		first.update("e", "green", nil)
+		want := aws.ToString(first.settle("e", statusInService).FailureReason)
+		first.must(first.Stop(context.Background()))
+		second := rigOver(t, first.db, t.TempDir(), byImage())
+		defer second.stop()
+		for _, status := range []types.EndpointStatus{statusSystemUpdating, statusInService} {
+			if got := aws.ToString(second.settle("e", status).FailureReason); got != want || want == "" {
+				t.Errorf("%s: %q, want %q", status, got, want)
+			}
+		}
+	})
+}
+
+// TestRestartInTheMiddleOfAnUpdateIsServedByWhateverServesFirst sets the stage
+// that the last run ended in.
+func TestRestartInTheMiddleOfAnUpdateIsServedByWhateverServesFirst(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		status types.EndpointStatus
+		stage  stage
+		end    string // EndpointConfigName
+		both   bool   // the old fleet is there until the new one serves
+	}{
+		{"baking", statusUpdating, baking, "green", true},
+		{"terminating", statusUpdating, terminating, "green", true},
+		{"draining", statusUpdating, draining, "green", false},
+		{"rolling back", statusRollingBack, withdrawing, "e", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first := updatable(t, 2, "new")
+				first.update("e", "green", nil)
+				first.must(first.Stop(context.Background()))
+				first.must(first.DB.Update(func(tx *store.Tx) error {
+					rec, err := endpoints.Get(tx, store.Scope(home), "e")
+					if err != nil {
+						return err
+					}
+					rec.EndpointStatus = tc.status
+					rec.Update.enter(tc.stage, tx.Now)
+					return endpoints.Put(tx, store.Scope(home), "e", rec)
+				}))
+				second := rigOver(t, first.db, t.TempDir(), slowToStart("new"))
+				defer second.stop()
+				time.Sleep(time.Second) // the bubble's clock; the old fleet takes two, the new one twenty
+				if synctest.Wait(); second.endpoint("e").EndpointStatus == statusInService {
+					t.Error("InService with nothing behind it")
+				}
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				if _, err := second.invoke("e"); tc.both && err != nil {
+					t.Errorf("the old fleet is there, and yet: %v", err)
+				}
+				out := second.settle("e", statusInService)
+				if *out.EndpointConfigName != tc.end || second.inService() != 2 {
+					t.Errorf("InService on %s with %d instances, want %s with 2", *out.EndpointConfigName, second.inService(), tc.end)
+				}
+			})
+		})
+	}
+}
+
+// slowToStart is byImage, but that one image takes twenty seconds.
+func slowToStart(image string) dataplane.Launcher {
+	kind := byImage()
+	return launcherFunc(func(ctx context.Context, spec dataplane.Spec) (dataplane.Worker, error) {
+		if spec.Container.Image == image && !pause(ctx, 20*time.Second) {
+			return nil, ctx.Err()
+		}
+		return kind.Launch(ctx, spec)
+	})
+}
+
+func TestRestartIsOneCommitHoweverManyEndpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var commits atomic.Int64
+		db, err := store.Open(store.Options{InMemory: true, Tables: Tables(), Committed: func() { commits.Add(1) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := rigOver(t, db, t.TempDir(), echo())
+		for i := range 20 {
+			name := fmt.Sprint("e", i)
+			first.deploy(name, variantOf("a", 1))
+			first.settle(name, statusInService)
+		}
+		first.must(first.Stop(context.Background()))
+		before := commits.Load()
+		second := rigOver(t, db, t.TempDir(), echo())
+		defer second.stop()
+		if n := commits.Load() - before; n != 1 {
+			t.Errorf("%d commits, want one", n)
+		}
+		second.settle("e19", statusInService)
 	})
 }

@@ -42,6 +42,9 @@ type endpointRecord struct {
 	Deployment deployment
 	Update     *rollout
 	Leftover   *deployment
+	// ReasonBefore is what FailureReason said before SystemUpdating, and will say
+	// again.
+	ReasonBefore *string
 	// Served is true once the endpoint was InService: the runtime knows it.
 	Served bool
 	// Responses is the script that the admin route set, as JSON; empty means
@@ -78,6 +81,13 @@ func (r *endpointRecord) deployment(id int64) *deployment {
 // enter moves the endpoint to a status.
 func (r *endpointRecord) enter(status types.EndpointStatus, now time.Time) {
 	r.EndpointStatus, r.TransitionTime, r.LastModifiedTime = status, now, &now
+}
+
+// interrupt moves an endpoint whose workers have ended with the daemon to
+// SystemUpdating. LastModifiedTime stays: nobody has modified it.
+func (r *endpointRecord) interrupt(now time.Time) {
+	r.EndpointStatus, r.TransitionTime = statusSystemUpdating, now
+	r.ReasonBefore, r.FailureReason = r.FailureReason, nil
 }
 
 func endpointKey(scope sdkcompat.Scope, name string) dataplane.Key {

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // (API_DescribeEndpoint).
 func (p *Plane) describe(key dataplane.Key, rec *endpointRecord) *sagemaker.DescribeEndpointOutput {
 	out := rec.DescribeEndpointOutput
+	out.FailureReason = cmp.Or(out.FailureReason, rec.ReasonBefore)
 	live := p.observe(key)
 	switch u := rec.Update; {
 	case rec.EndpointStatus == statusCreating:

@@ -121,6 +121,10 @@ type fleetProgress struct {
 	serving map[string]int // instances by variant, wanted or not
 }
 
+// settled tells whether there is nothing to wait for: every wanted instance
+// serves, or one of them cannot be had.
+func (f *fleetProgress) settled() bool { return f.reached || f.err != nil }
+
 func measure(want map[group]int, have map[slotKey]slotState) progress {
 	p := progress{reached: true, empty: true, fleets: map[int64]fleetProgress{}}
 	fleet := func(id int64) fleetProgress {

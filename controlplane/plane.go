@@ -116,48 +116,38 @@ func (p *Plane) Start() error {
 	if err := os.RemoveAll(filepath.Join(p.Dir, "instances")); err != nil {
 		return fmt.Errorf("remove the last run's instance directories: %w", err)
 	}
-	var scopes []sdkcompat.Scope
-	var names []string
-	uids := map[dataplane.Key]string{}
-	err := p.DB.View(func(tx *store.Tx) error {
-		return endpoints.Each(tx, func(s store.Scope, id string, rec *endpointRecord) error {
-			scopes, names = append(scopes, sdkcompat.Scope(s)), append(names, id)
-			uids[endpointKey(sdkcompat.Scope(s), id)] = rec.UID
-			return nil
-		})
-	})
+	uids, err := p.resume()
 	if err != nil {
-		return fmt.Errorf("read endpoints: %w", err)
+		return fmt.Errorf("resume endpoints: %w", err)
 	}
 	if err := p.queue.Start(func(key dataplane.Key) string { return uids[key] }); err != nil {
 		return err
 	}
-	for i := range scopes {
-		if err := p.resume(scopes[i], names[i]); err != nil {
-			return err
-		}
+	for key := range uids {
+		p.wake(key)
 	}
 	return nil
 }
 
-// resume marks an endpoint whose workers ended with the last run as
-// SystemUpdating, AWS's word for work that the platform does on its own, until
-// its new workers are in service.
-func (p *Plane) resume(scope sdkcompat.Scope, id string) error {
+// resume marks the endpoints that were in service when the last run, and their
+// workers with it, ended: SystemUpdating, AWS's word for work that the platform
+// does on its own, until new workers are in service. It is one transaction, for
+// ten thousand would be ten thousand waits for the disk. It returns all endpoints
+// with their UIDs.
+func (p *Plane) resume() (map[dataplane.Key]string, error) {
+	var uids map[dataplane.Key]string
 	err := p.DB.Update(func(tx *store.Tx) error {
-		rec, err := endpoints.Get(tx, store.Scope(scope), id)
-		if err != nil || rec.EndpointStatus != statusInService {
-			return err
-		}
-		rec.EndpointStatus = statusSystemUpdating
-		rec.TransitionTime = tx.Now
-		return endpoints.Put(tx, store.Scope(scope), id, rec)
+		uids = map[dataplane.Key]string{}
+		return endpoints.Each(tx, func(scope store.Scope, id string, rec *endpointRecord) error {
+			uids[endpointKey(sdkcompat.Scope(scope), id)] = rec.UID
+			if rec.EndpointStatus != statusInService {
+				return nil
+			}
+			rec.interrupt(tx.Now)
+			return endpoints.Put(tx, scope, id, rec)
+		})
 	})
-	if err != nil {
-		return fmt.Errorf("resume endpoint %s: %w", id, err)
-	}
-	p.wake(endpointKey(scope, id))
-	return nil
+	return uids, err
 }
 
 // Stop ends every reconciler and every worker and returns when none is left, or

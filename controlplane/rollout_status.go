@@ -59,29 +59,32 @@ func (u *rollout) verdict(at progress, c circumstances) string {
 func (u *rollout) forward(rec *endpointRecord, at progress, c circumstances) (transition, time.Duration) {
 	var next transition
 	var wait time.Duration
+	// After a restart the new fleet has to start again: until it serves, the
+	// traffic goes no further and the old fleet stays.
+	fresh := at.fleets[u.Target.ID]
 	switch u.Stage {
 	case provisioning:
-		if at.fleets[u.Target.ID].reached {
+		if fresh.reached {
 			next = enterStage(activating)
 		}
 	case activating:
 		// The record of this stage is out, and with it the new traffic.
 		next = enterStage(baking)
 	case baking:
-		if wait = c.left(u.Since, u.interval()); wait == 0 {
+		if wait = c.left(u.Since, u.interval()); wait == 0 && fresh.reached {
 			next = u.baked()
 		}
 	case terminating:
-		if wait = c.left(u.Since, seconds(u.blueGreen().TerminationWaitInSeconds, 0)); wait == 0 {
+		if wait = c.left(u.Since, seconds(u.blueGreen().TerminationWaitInSeconds, 0)); wait == 0 && fresh.reached {
 			next = enterStage(draining)
 		}
 	case draining:
-		if rec.oldSurplus(at) {
-			break
-		}
-		next = finish
-		if u.rolling() != nil && !u.last() {
+		switch {
+		case rec.oldSurplus(at), !fresh.settled():
+		case u.rolling() != nil && !u.last():
 			next = nextStep(provisioning)
+		default:
+			next = finish
 		}
 	}
 	return next, wait
@@ -161,7 +164,7 @@ func nextReturn(rec *endpointRecord, at progress) transition {
 				rec.Update.nextRestore(&rec.Deployment.Variants[0], now)
 				return false
 			}
-		default:
+		case old.settled():
 			return returned
 		}
 	}

@@ -61,8 +61,11 @@ func serve(rec *endpointRecord, now time.Time) bool {
 	return false
 }
 
+// recovered ends SystemUpdating. The reason of a failed update stays until the
+// next update starts (terraform-provider-aws#46663), whatever happened to the
+// workers meanwhile.
 func recovered(rec *endpointRecord, now time.Time) bool {
-	rec.FailureReason = nil
+	rec.FailureReason, rec.ReasonBefore = rec.ReasonBefore, nil
 	return serve(rec, now)
 }
 
