@@ -158,6 +158,44 @@ func TestResetDeletesOneAccountOnly(t *testing.T) {
 	})
 }
 
+// Another test of the same account may create its endpoint while the reset still
+// ends the last one's workers.
+func TestResetReturnsThoughAnEndpointOfTheNameIsThereAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kind := echo()
+		r := newRig(t, launcherFunc(func(ctx context.Context, spec dataplane.Spec) (dataplane.Worker, error) {
+			w, err := kind.Launch(ctx, spec)
+			return stubborn{w}, err
+		}))
+		defer r.stop()
+		r.deploy("e", variantOf("a", 1))
+		r.settle("e", statusInService)
+		old := r.Fleet.Lookup(endpointKey(home, "e")).Snapshot().Variants[0].Instances[0]
+		go func() {
+			time.Sleep(time.Second)
+			r.deploy("e", variantOf("a", 1))
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		began := time.Now()
+		if err := r.Reset(ctx, home.Account); err != nil || time.Since(began) > time.Minute {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		if old.State() != dataplane.Stopped {
+			t.Errorf("the old instance is %v", old.State())
+		}
+		r.settle("e", statusInService)
+	})
+}
+
+// stubborn takes five seconds to stop.
+type stubborn struct{ dataplane.Worker }
+
+func (w stubborn) Stop(ctx context.Context, grace time.Duration) error {
+	time.Sleep(5 * time.Second)
+	return w.Worker.Stop(ctx, grace)
+}
+
 // The reason of a failed update stays until the next update starts
 // (terraform-provider-aws#46663); a restart is none.
 func TestFailureReasonOfAnUpdateOutlivesARestart(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/sagelocal/sagelocal/dataplane"
@@ -22,7 +23,9 @@ type reconciler struct {
 
 	woken  chan struct{} // holds one wake-up
 	events chan event
-	done   chan struct{} // closed when run has returned
+
+	looksMu sync.Mutex
+	looks   []chan struct{} // to be closed after the next look
 
 	// What the endpoint with this UID and generation has.
 	uid        string
@@ -79,7 +82,7 @@ func newReconciler(p *Plane, key dataplane.Key) *reconciler {
 	r := &reconciler{
 		plane: p, key: key, scope: store.Scope{Account: key.Account, Region: key.Region},
 		log:   p.Logger.With("endpoint", key.Name, "account", key.Account, "region", key.Region),
-		woken: make(chan struct{}, 1), events: make(chan event), done: make(chan struct{}),
+		woken: make(chan struct{}, 1), events: make(chan event),
 		slots: map[slotKey]*slot{}, pools: map[group]*dataplane.Pool{}, components: newComponentFleet(), taps: newTaps(),
 	}
 	r.notify()
@@ -94,9 +97,28 @@ func (r *reconciler) notify() {
 	}
 }
 
+// look wakes the reconciler. The channel closes when it has acted on what the
+// record says from now on; of what it had for an earlier one nothing is left then.
+func (r *reconciler) look() <-chan struct{} {
+	done := make(chan struct{})
+	r.looksMu.Lock()
+	r.looks = append(r.looks, done)
+	r.looksMu.Unlock()
+	r.notify()
+	return done
+}
+
+// takeLooks are those that were asked for before the look that is about to begin.
+func (r *reconciler) takeLooks() []chan struct{} {
+	r.looksMu.Lock()
+	defer r.looksMu.Unlock()
+	looks := r.looks
+	r.looks = nil
+	return looks
+}
+
 // run works until the endpoint is gone or ctx ends; then no worker of it is left.
 func (r *reconciler) run(ctx context.Context) {
-	defer close(r.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -109,7 +131,11 @@ func (r *reconciler) run(ctx context.Context) {
 			r.stopAll()
 			return
 		}
+		looks := r.takeLooks()
 		wait, gone := r.reconcile(ctx)
+		for _, done := range looks {
+			close(done)
+		}
 		if gone && r.plane.forget(r) {
 			return
 		}

@@ -21,9 +21,15 @@ func (p *Plane) Reset(ctx context.Context, account string) error {
 		return fmt.Errorf("reset: %w", err)
 	}
 	p.queue.Forget(account)
-	for _, done := range p.wakeAll(account) {
+	// Not until the reconcilers have ended: somebody may have created an endpoint
+	// of the same name already.
+	var looks []<-chan struct{}
+	p.eachReconciler(account, func(r *reconciler) { looks = append(looks, r.look()) })
+	for _, done := range looks {
 		select {
 		case <-done:
+		case <-p.ctx.Done():
+			return fmt.Errorf("reset: %w", context.Cause(p.ctx))
 		case <-ctx.Done():
 			return fmt.Errorf("reset: workers are still stopping: %w", context.Cause(ctx))
 		}
@@ -31,17 +37,15 @@ func (p *Plane) Reset(ctx context.Context, account string) error {
 	return p.Logs.Remove(account)
 }
 
-// wakeAll wakes an account's reconcilers and returns the channels that say when
-// each has dealt with it.
-func (p *Plane) wakeAll(account string) []<-chan struct{} {
+// wakeAll wakes an account's reconcilers, or all of them.
+func (p *Plane) wakeAll(account string) { p.eachReconciler(account, (*reconciler).notify) }
+
+func (p *Plane) eachReconciler(account string, do func(*reconciler)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var all []<-chan struct{}
 	for key, r := range p.reconcilers {
 		if account == "" || key.Account == account {
-			r.notify()
-			all = append(all, r.done)
+			do(r)
 		}
 	}
-	return all
 }
