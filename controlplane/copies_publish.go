@@ -106,8 +106,11 @@ func (r *reconciler) awaitComponents(now *desired, want map[copyGroup]wantedCopi
 			if p.problem != nil && f.err == nil {
 				f.failure = failure{p.problem, w.variant.name()}
 			}
+			// Copies without room hold back a new fleet that is to be whole. Those
+			// that were asked for later have to wait for the update's end.
 			_, roomless := r.components.roomless[g]
-			if p.serving < w.count && (!roomless || now.Update.rolling() == nil) {
+			whole := now.Update.rolling() == nil && now.Update.Stage == provisioning
+			if p.serving < w.count && (!roomless || whole) {
 				f.reached = false
 			}
 		} else if p.serving < w.count && p.problem == nil {

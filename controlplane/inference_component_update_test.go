@@ -467,3 +467,30 @@ func TestDeploymentConfigIsCheckedThoughOnlyTheCopyCountChanges(t *testing.T) {
 		wantMessage(t, err, "ValidationException", sdkcompat.BatchSizeRange.Sentence())
 	})
 }
+
+func TestCopiesAskedForDuringAnUpdateDoNotHoldItBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, byImage())
+		defer r.stop()
+		r.deployHosts("e", hostOf("v", 1, nil))
+		r.component("c", "e", gpus("one", 1), 2)
+		r.settleComponent("c", componentInService)
+		r.hostConfig("green", hostOf("v", 1, nil))
+		r.update("e", "green", &types.DeploymentConfig{BlueGreenUpdatePolicy: &types.BlueGreenUpdatePolicy{
+			TerminationWaitInSeconds: aws.Int32(20),
+		}})
+		time.Sleep(10 * time.Second) // the bubble's clock; the new copies serve after two
+		_, err := r.UpdateInferenceComponentRuntimeConfig(r.ctx, &sagemaker.UpdateInferenceComponentRuntimeConfigInput{
+			InferenceComponentName: aws.String("c"), DesiredRuntimeConfig: copyCount(6), // on four accelerators
+		})
+		r.must(err)
+		began := time.Now()
+		out := r.settle("e", statusInService)
+		if *out.EndpointConfigName != "green" || out.FailureReason != nil || time.Since(began) > time.Minute {
+			t.Errorf("after %v on %s, reason %q", time.Since(began), *out.EndpointConfigName, aws.ToString(out.FailureReason))
+		}
+		if out := r.settleComponent("c", componentInService); *out.RuntimeConfig.DesiredCopyCount != 2 || out.FailureReason == nil {
+			t.Errorf("the component has %+v, reason %q; want its old copies and a reason", out.RuntimeConfig, aws.ToString(out.FailureReason))
+		}
+	})
+}
