@@ -76,8 +76,11 @@ func Calibrate(records []Record, seed uint64) (*Fit, error) {
 		return nil, fmt.Errorf("%d answered requests are too few to fit a model to; %d are the least", len(records), minRecords)
 	}
 	for _, r := range records {
-		if r.Latency <= 0 {
+		switch {
+		case r.Latency <= 0:
 			return nil, errors.New("a record has no latency_seconds above 0")
+		case r.Start+r.Latency == r.Start:
+			return nil, fmt.Errorf("start_seconds %g is so large that a latency of %g s is nothing beside it; count from a moment near the record", r.Start, r.Latency)
 		}
 	}
 	c := newCalibration(records)

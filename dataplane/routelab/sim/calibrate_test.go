@@ -137,11 +137,37 @@ func TestWhatIsWrongWithRecordsIsTold(t *testing.T) {
 		"{\"start_seconds\":1}\n{":         "line 2",
 		"{\"start_seconds\":1,\"latency_seconds\":-1}": "line 1: latency_seconds",
 		"{\"start_seconds\":1,\"status\":500}":         "no record",
+		"start_seconds,latency_seconds\n1,1\n,1\n":     "line 3: start_seconds",
 	} {
 		_, err := ReadRecords(strings.NewReader(text))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}
+	}
+}
+
+func TestStartsTooLargeToHoldALatencyAreRefused(t *testing.T) {
+	var records []Record
+	for i := range 100 {
+		records = append(records, Record{Start: 1.7e18 + float64(i)*1e9, Latency: 0.1, Instance: "i-1"})
+	}
+	if _, err := Calibrate(records, 1); err == nil || !strings.Contains(err.Error(), "start_seconds") {
+		t.Errorf("nanoseconds since 1970 taken as seconds: %v", err)
+	}
+}
+
+func TestCalibrationKnowsConstantWork(t *testing.T) {
+	w := &Workload{
+		Name: "constant", Sizes: []Size{{Instances: 3, Users: 12}}, Worker: Worker{Concurrency: 2, Contention: 0.5},
+		Requests: []Request{{Latency: Distribution{Mean: 0.2}}},
+	}
+	fit, err := Calibrate(recorded(t, w, 2000), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := fit.Workload().Requests[0].Latency
+	if got.Kind != Constant || math.Abs(float64(got.Mean)-0.2) > 1e-3 || fit.KS != 0 || !strings.HasPrefix(fit.Verdict, "a good fit") {
+		t.Errorf("constant work of 0.2 s was found to be %+v, %s", got, fit.Verdict)
 	}
 }
 

@@ -284,7 +284,12 @@ func (c *calibration) serve(stays []stay, ends []int, begun []float64, model can
 	return sum, true
 }
 
-// fitWorks is the likelier of a lognormal and an exponential distribution.
+// equalWithin is the relative spread up to which works are a constant: the fitted
+// contention is known to no more, nor is a recorded latency.
+const equalWithin = 1e-3
+
+// fitWorks is the likelier of a lognormal and an exponential distribution, or a
+// constant.
 func fitWorks(works []float64) candidate {
 	n := float64(len(works))
 	var sum, logs, squares float64
@@ -302,6 +307,9 @@ func fitWorks(works []float64) candidate {
 		likelihood: -logs - n*math.Log(sigma*math.Sqrt(2*math.Pi)) - n/2*math.Min(1, (squares/n-mu*mu)/(sigma*sigma)),
 	}
 	exponential := candidate{kind: Exponential, mean: sum / n, likelihood: -n * (math.Log(sum/n) + 1)}
+	if sigma <= equalWithin {
+		lognormal.kind, lognormal.sigma, lognormal.mean = Constant, 0, sum/n
+	}
 	// One parameter more has to earn its place (Akaike's criterion).
 	if exponential.likelihood > lognormal.likelihood-1 {
 		return exponential
@@ -311,6 +319,9 @@ func fitWorks(works []float64) candidate {
 
 // distance is Kolmogorov's and Smirnov's between the works and the fit.
 func (c candidate) distance() float64 {
+	if c.kind == Constant {
+		return 0
+	}
 	sorted := slices.Sorted(slices.Values(c.works))
 	cdf := distuv.Exponential{Rate: 1 / c.mean}.CDF
 	if c.kind == Lognormal {

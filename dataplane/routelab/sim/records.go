@@ -188,8 +188,11 @@ func parseRow(columns map[string]int, row []string) (recordLine, error) {
 		}
 		return ""
 	}
-	start := number("start_seconds")
-	l.Start, l.Latency, l.Wait = &start, number("latency_seconds"), number("wait_seconds")
+	if text("start_seconds") != "" {
+		start := number("start_seconds")
+		l.Start = &start
+	}
+	l.Latency, l.Wait = number("latency_seconds"), number("wait_seconds")
 	l.Concurrency, l.Repetition = int(number("concurrency")), int(number("repetition"))
 	l.Instance, l.Strategy = text("instance"), text("strategy")
 	if text("status") != "" {

@@ -130,6 +130,7 @@ const (
 	maxInstances     = 1_000_000
 	maxUsers         = 10_000_000
 	maxPrefixes      = 10_000_000
+	maxPlaces        = 1_000_000_000 // slots of an instance, or of its queue
 )
 
 //go:embed workloads
@@ -224,8 +225,8 @@ func (w *Workload) validateExtras() error {
 		switch {
 		case k.Count < 0 || k.Share < 0 || k.Share > 1 || (k.Count > 0) == (k.Share > 0):
 			return fmt.Errorf("instances[%d]: give either count (above 0) or share (up to 1)", i)
-		case !(k.Speed >= 0 && k.Speed <= 1000) || k.Concurrency < 0:
-			return fmt.Errorf("instances[%d]: speed is within 0 to 1000 and concurrency not negative", i)
+		case !(k.Speed >= 0 && k.Speed <= 1000) || k.Concurrency < 0 || k.Concurrency > maxPlaces:
+			return fmt.Errorf("instances[%d]: speed is within 0 to 1000 and concurrency within 0 to %d", i, maxPlaces)
 		}
 	}
 	if p := w.Prefixes; p != nil {
@@ -282,10 +283,10 @@ func (l *Load) validate() error {
 
 func (w *Worker) validate() error {
 	switch {
-	case w.Concurrency < 0:
-		return fmt.Errorf("concurrency %d is negative", w.Concurrency)
-	case w.Queue < -1:
-		return fmt.Errorf("queue %d is below -1", w.Queue)
+	case w.Concurrency < 0 || w.Concurrency > maxPlaces:
+		return fmt.Errorf("concurrency %d is not within 0 to %d", w.Concurrency, maxPlaces)
+	case w.Queue < -1 || w.Queue > maxPlaces:
+		return fmt.Errorf("queue %d is not within -1 to %d", w.Queue, maxPlaces)
 	case !(w.Contention >= 0 && w.Contention <= 1000): // also catches NaN
 		return fmt.Errorf("contention %v is not within 0 to 1000", w.Contention)
 	}
