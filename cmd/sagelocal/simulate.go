@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"slices"
@@ -47,9 +48,7 @@ func simulateCommand() *cobra.Command {
 			"  sagelocal simulate --calibrate samples.jsonl > mine.yaml && sagelocal simulate --workload mine.yaml",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return simulate(ctx, &f, cmd.OutOrStdout())
+			return simulate(cmd.Context(), &f, cmd.OutOrStdout())
 		},
 	}
 	flags := cmd.Flags()
@@ -86,6 +85,8 @@ func simulate(ctx context.Context, f *simulateFlags, out io.Writer) error {
 	if err := f.resize(w); err != nil {
 		return err
 	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	report, err := sim.Experiment{
 		Workload: w, Strategies: f.chosen(w), Seed: f.seed,
 		Repetitions: f.repetitions, Requests: f.requests, WarmUp: f.warmUp,
@@ -194,12 +195,20 @@ func printTable(out io.Writer, w *sim.Workload, report *sim.Report) error {
 	return t.Flush()
 }
 
-func plusMinus(value float64, ci sim.Interval) string {
-	return fmt.Sprintf("%.3g ±%.1g", value, (ci[1]-ci[0])/2)
+func plusMinus(value sim.Value, ci sim.Interval) string {
+	return known(float64(value), "%.3g") + known(ci.Half(), " ±%.1g")
 }
 
-func percent(change float64, ci sim.Interval) string {
-	return fmt.Sprintf("%+.1f%% ±%.1f", 100*change, 50*(ci[1]-ci[0]))
+func percent(change sim.Value, ci sim.Interval) string {
+	return known(100*float64(change), "%+.1f%%") + known(100*ci.Half(), " ±%.1f")
+}
+
+// known is empty for what is not.
+func known(v float64, format string) string {
+	if math.IsNaN(v) {
+		return ""
+	}
+	return fmt.Sprintf(format, v)
 }
 
 func printCSV(out io.Writer, report *sim.Report) error {
@@ -214,7 +223,7 @@ func printCSV(out io.Writer, report *sim.Report) error {
 			s := row.Strategies[name]
 			line := []string{strconv.Itoa(row.Instances), strconv.Itoa(row.Users), name, strconv.Itoa(s.Requests), strconv.Itoa(s.Errors)}
 			for _, v := range []struct {
-				value float64
+				value sim.Value
 				ci    sim.Interval
 			}{
 				{s.P50, s.P50CI},
@@ -225,8 +234,8 @@ func printCSV(out io.Writer, report *sim.Report) error {
 				{s.Throughput, s.ThroughputCI},
 				{s.Imbalance, s.ImbalanceCI},
 			} {
-				for _, x := range []float64{v.value, v.ci[0], v.ci[1]} {
-					line = append(line, strconv.FormatFloat(x, 'g', 6, 64))
+				for _, x := range []sim.Value{v.value, v.ci[0], v.ci[1]} {
+					line = append(line, known(float64(x), "%.6g"))
 				}
 			}
 			_ = w.Write(line)

@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -87,12 +89,15 @@ type things struct {
 }
 
 // Simulate does the run.
-func (r Run) Simulate() (*Result, error) {
+func (r Run) Simulate() (*Result, error) { return r.simulate(context.Background()) }
+
+// simulate gives up when ctx ends.
+func (r Run) simulate(ctx context.Context) (*Result, error) {
 	e, err := r.engine()
 	if err != nil {
 		return nil, err
 	}
-	return e.result(e.run())
+	return e.result(e.run(ctx))
 }
 
 func (r Run) engine() (*engine, error) {
@@ -151,12 +156,9 @@ func (e *engine) build(size Size) error {
 		capacity = min(e.workload.Prefixes.Cache, e.workload.Prefixes.Distinct)
 	}
 	if e.strategy == CentralQueue {
-		whole := &model{curve: fleetCurve(shapes, w.Contention), room: -1}
-		for _, s := range shapes {
-			whole.slots += s.slots
-			if room >= 0 {
-				whole.room = max(whole.room, 0) + room
-			}
+		whole := &model{curve: fleetCurve(shapes, w.Contention), slots: wholeSlots(shapes), room: -1}
+		if room >= 0 {
+			whole.room = int32(min(int64(room)*int64(len(shapes)), math.MaxInt32))
 		}
 		if capacity > 0 {
 			capacity = min(capacity*len(shapes), e.workload.Prefixes.Distinct)
@@ -218,10 +220,16 @@ func (e *engine) begin(size Size) {
 }
 
 // run goes from event to event until every measured request was answered.
-func (e *engine) run() error {
+func (e *engine) run(ctx context.Context) error {
+	const stretch = 1 << 14 // events between two looks at ctx, a few milliseconds
 	for e.left > 0 {
-		if !e.step() {
-			return errors.New("the simulation came to a halt")
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		for n := 0; n < stretch && e.left > 0; n++ {
+			if !e.step() {
+				return errors.New("the simulation came to a halt")
+			}
 		}
 	}
 	return nil

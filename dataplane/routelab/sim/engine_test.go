@@ -218,7 +218,7 @@ func TestFirstTokenComesBeforeTheRest(t *testing.T) {
 		Prefixes: &Prefixes{Distinct: 1, Cache: 1, Saving: 0.8},
 	}
 	got := measured(t, w, dataplane.StrategyRandom, 1000)
-	if math.Abs(*got.FirstTokenP99-0.1) > 1e-3 || math.Abs(got.P50-2.1) > 1e-2 || *got.HitRate != 1 {
+	if math.Abs(float64(*got.FirstTokenP99-0.1)) > 1e-3 || math.Abs(float64(got.P50-2.1)) > 1e-2 || *got.HitRate != 1 {
 		t.Errorf("first token after %v s and the last after %v at a hit rate of %v, want 0.1, 2.1 and 1", *got.FirstTokenP99, got.P50, *got.HitRate)
 	}
 }

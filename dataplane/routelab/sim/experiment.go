@@ -3,10 +3,13 @@ package sim
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/sagelocal/sagelocal/dataplane"
 )
@@ -51,33 +54,33 @@ type Row struct {
 // Summary is what one strategy made of one size. Times are in seconds; each
 // value is the mean over the repetitions, with its 95 % confidence interval.
 // Percentiles, with three significant digits, and the mean are of answers
-// without error.
+// without error, and unknown without any.
 type Summary struct {
-	P50          float64  `json:"p50_seconds"`
+	P50          Value    `json:"p50_seconds"`
 	P50CI        Interval `json:"p50_seconds_ci95"`
-	P90          float64  `json:"p90_seconds"`
+	P90          Value    `json:"p90_seconds"`
 	P90CI        Interval `json:"p90_seconds_ci95"`
-	P99          float64  `json:"p99_seconds"`
+	P99          Value    `json:"p99_seconds"`
 	P99CI        Interval `json:"p99_seconds_ci95"`
-	P999         float64  `json:"p999_seconds"`
+	P999         Value    `json:"p999_seconds"`
 	P999CI       Interval `json:"p999_seconds_ci95"`
-	Mean         float64  `json:"mean_seconds"`
+	Mean         Value    `json:"mean_seconds"`
 	MeanCI       Interval `json:"mean_seconds_ci95"`
-	Throughput   float64  `json:"throughput_per_instance_per_minute"`
+	Throughput   Value    `json:"throughput_per_instance_per_minute"`
 	ThroughputCI Interval `json:"throughput_per_instance_per_minute_ci95"`
 	// Imbalance is as in Result.
-	Imbalance   float64  `json:"load_imbalance"`
+	Imbalance   Value    `json:"load_imbalance"`
 	ImbalanceCI Interval `json:"load_imbalance_ci95"`
 	// Requests and Errors are of all repetitions together.
 	Requests int `json:"requests"`
 	Errors   int `json:"errors"`
 
 	// For workloads that stream, and with prefixes.
-	FirstTokenP50   *float64  `json:"first_token_p50_seconds,omitempty"`
+	FirstTokenP50   *Value    `json:"first_token_p50_seconds,omitempty"`
 	FirstTokenP50CI *Interval `json:"first_token_p50_seconds_ci95,omitempty"`
-	FirstTokenP99   *float64  `json:"first_token_p99_seconds,omitempty"`
+	FirstTokenP99   *Value    `json:"first_token_p99_seconds,omitempty"`
 	FirstTokenP99CI *Interval `json:"first_token_p99_seconds_ci95,omitempty"`
-	HitRate         *float64  `json:"cache_hit_rate,omitempty"`
+	HitRate         *Value    `json:"cache_hit_rate,omitempty"`
 	HitRateCI       *Interval `json:"cache_hit_rate_ci95,omitempty"`
 
 	// Runs is the repetitions' own figures; those of two strategies with the same
@@ -85,7 +88,7 @@ type Summary struct {
 	Runs []Figures `json:"-"`
 }
 
-// Figures is one repetition in numbers.
+// Figures is one repetition in numbers. Latencies are NaN when there were none.
 type Figures struct {
 	P50, P90, P99, P999, Mean    float64
 	Throughput                   float64 // per instance and minute
@@ -186,7 +189,7 @@ func (x *Experiment) size(ctx context.Context, size Size) ([][]*Result, error) {
 				result, err := Run{
 					Workload: x.Workload, Size: size, Strategy: strategy,
 					Seed: repeat(x.Seed, repetition), Requests: x.Requests, WarmUp: warmUp,
-				}.Simulate()
+				}.simulate(ctx)
 				if err != nil {
 					cancel(fmt.Errorf("%s: %w", strategy, err))
 				}
@@ -207,9 +210,8 @@ func repeat(seed uint64, repetition int) uint64 {
 }
 
 func (r *Result) figures(instances int) Figures {
-	at := func(percentile float64) float64 { return float64(r.Latency.ValueAtPercentile(percentile)) / 1e6 }
 	f := Figures{
-		P50: at(50), P90: at(90), P99: at(99), P999: at(99.9),
+		P50: seconds(r.Latency, 50), P90: seconds(r.Latency, 90), P99: seconds(r.Latency, 99), P999: seconds(r.Latency, 99.9),
 		Mean: r.MeanSeconds, Imbalance: r.Imbalance,
 		HitRate: float64(r.Hits) / float64(r.Requests),
 	}
@@ -217,10 +219,17 @@ func (r *Result) figures(instances int) Figures {
 		f.Throughput = 60 * float64(r.Completed) / r.Seconds / float64(instances)
 	}
 	if r.FirstToken != nil {
-		f.FirstTokenP50 = float64(r.FirstToken.ValueAtPercentile(50)) / 1e6
-		f.FirstTokenP99 = float64(r.FirstToken.ValueAtPercentile(99)) / 1e6
+		f.FirstTokenP50, f.FirstTokenP99 = seconds(r.FirstToken, 50), seconds(r.FirstToken, 99)
 	}
 	return f
+}
+
+// seconds is a percentile of a histogram in microseconds; NaN of an empty one.
+func seconds(h *hdrhistogram.Histogram, percentile float64) float64 {
+	if h.TotalCount() == 0 {
+		return math.NaN()
+	}
+	return float64(h.ValueAtPercentile(percentile)) / 1e6
 }
 
 func summarize(results []*Result, instances int) *Summary {
@@ -251,7 +260,7 @@ func summarize(results []*Result, instances int) *Summary {
 }
 
 // Over is a figure's mean over the repetitions and its 95 % confidence interval.
-func (s *Summary) Over(figure func(Figures) float64) (float64, Interval) {
+func (s *Summary) Over(figure func(Figures) float64) (Value, Interval) {
 	values := make([]float64, len(s.Runs))
 	for i, f := range s.Runs {
 		values[i] = figure(f)
@@ -260,13 +269,17 @@ func (s *Summary) Over(figure func(Figures) float64) (float64, Interval) {
 }
 
 // Against is the mean of a figure's relative change from another strategy's, in
-// pairs of repetitions that saw the same requests: 0.15 is 15 % more.
-func (s *Summary) Against(base *Summary, figure func(Figures) float64) (float64, Interval) {
+// pairs of repetitions that saw the same requests: 0.15 is 15 % more. A pair with
+// nothing to divide by tells nothing.
+func (s *Summary) Against(base *Summary, figure func(Figures) float64) (Value, Interval) {
 	values := make([]float64, len(s.Runs))
 	for i := range s.Runs {
 		values[i] = figure(s.Runs[i])/figure(base.Runs[i]) - 1
+		if math.IsInf(values[i], 0) {
+			values[i] = math.NaN()
+		}
 	}
 	return estimate(values)
 }
 
-func pointers(value float64, ci Interval) (*float64, *Interval) { return &value, &ci }
+func pointers(value Value, ci Interval) (*Value, *Interval) { return &value, &ci }

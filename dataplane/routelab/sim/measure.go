@@ -10,7 +10,7 @@ import (
 type Result struct {
 	Requests, Errors int
 	Latency          *hdrhistogram.Histogram // microseconds, of answers without error
-	MeanSeconds      float64                 // of the same, exact
+	MeanSeconds      float64                 // of the same, exact; NaN without any
 	FirstToken       *hdrhistogram.Histogram // microseconds; nil when nothing streams
 	Cached           bool                    // the instances have prefix caches
 	Hits             int                     // of these
@@ -92,9 +92,7 @@ func (e *engine) result(err error) (*Result, error) {
 		Latency: m.latency, FirstToken: m.firstToken,
 		Seconds: m.closed - m.opened, Completed: m.completed,
 	}
-	if good := e.requests - m.errors; good > 0 {
-		r.MeanSeconds = m.sum / float64(good)
-	}
+	r.MeanSeconds = m.sum / float64(e.requests-m.errors)
 	if r.Seconds > 0 {
 		r.Outstanding = m.area / r.Seconds
 		if perInstance := r.Outstanding / float64(max(e.load.Len(), 1)); perInstance > 0 {

@@ -3,6 +3,7 @@ package sim
 import (
 	"container/heap"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -94,9 +95,7 @@ func (e *engine) stale(every Quantity) dataplane.Router {
 	return func(src *rand.Rand, members *dataplane.Outstanding, _ uint64) int {
 		if e.now >= next || changes != e.changes {
 			least = append(least[:0], members.Least()...)
-			for next <= e.now {
-				next += float64(every)
-			}
+			next = float64(every) * (math.Floor(e.now/float64(every)) + 1)
 			changes = e.changes
 		}
 		return int(least[src.IntN(len(least))])
@@ -109,7 +108,9 @@ func (e *engine) stale(every Quantity) dataplane.Router {
 // share that work equally; the rest waits in one queue. No router can make the
 // instances do more with n requests, as long as the contention is at most 1 (an
 // instance's total speed then grows less with every further request, so that the
-// greedy allocation is the best one).
+// greedy allocation is the best one). Beyond that an instance gets slower by a
+// second request; the bound then has it stay as fast, which no router can beat
+// either.
 func fleetCurve(shapes []shape, contention float64) *curve {
 	gains := make(gainHeap, len(shapes))
 	for i, s := range shapes {
@@ -122,13 +123,26 @@ func fleetCurve(shapes []shape, contention float64) *curve {
 		total += best.next
 		best.running++
 		k := float64(best.running)
-		best.next = best.speed * ((k+1)/(1+contention*k) - k/(1+contention*(k-1)))
+		best.next = max(0, best.speed*((k+1)/(1+contention*k)-k/(1+contention*(k-1))))
 		if best.slots > 0 && best.running >= best.slots {
 			best.next = 0 // never asked for: the whole has no more slots than its parts
 		}
 		heap.Fix(&gains, 0)
 		return total / float64(n)
 	}}
+}
+
+// wholeSlots is how many requests a fleet runs at once; 0 for any number, as soon
+// as one of the instances takes any number.
+func wholeSlots(shapes []shape) int32 {
+	total := int64(0)
+	for _, s := range shapes {
+		if s.slots == 0 {
+			return 0
+		}
+		total += int64(s.slots)
+	}
+	return int32(min(total, math.MaxInt32))
 }
 
 // gain is what one more request would add to an instance's total speed.

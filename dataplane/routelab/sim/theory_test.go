@@ -25,7 +25,7 @@ func measured(t *testing.T, w *Workload, strategy string, requests int) *Summary
 // because one in twenty lies outside of it by chance.
 func within(t *testing.T, what string, ci Interval, want float64) {
 	t.Helper()
-	middle, half := (ci[0]+ci[1])/2, (ci[1]-ci[0])/2
+	middle, half := float64(ci[0]+ci[1])/2, ci.Half()
 	if math.Abs(middle-want) > 1.5*half {
 		t.Errorf("%s is within %.5g ± %.2g, theory says %.5g", what, middle, half, want)
 	}
@@ -161,6 +161,50 @@ func TestNothingBeatsTheCentralQueue(t *testing.T) {
 		for _, strategy := range Strategies {
 			if row[strategy].Mean < 0.995*row[CentralQueue].Mean {
 				t.Errorf("%s: %s has mean %v, the bound %v", name, strategy, row[strategy].Mean, row[CentralQueue].Mean)
+			}
+			if row[strategy].Throughput > 1.005*row[CentralQueue].Throughput {
+				t.Errorf("%s: %s has throughput %v, the bound %v", name, strategy, row[strategy].Throughput, row[CentralQueue].Throughput)
+			}
+		}
+	}
+}
+
+// The bound holds for fleets that are not uniform and for contention of any
+// strength too.
+func TestNothingBeatsTheCentralQueueOfAMixedFleet(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		worker Worker
+		kinds  []Kind
+		users  int // 0: an open loop
+	}{
+		{"one with slots among unlimited", Worker{Contention: 0.3}, []Kind{{Count: 1, Speed: 3, Concurrency: 5}}, 17},
+		{"the same in an open loop", Worker{Contention: 0.3}, []Kind{{Count: 1, Speed: 3, Concurrency: 5}}, 0},
+		{"two slow ones", Worker{Concurrency: 2, Contention: 0.3}, []Kind{{Count: 2, Speed: 0.3}}, 17},
+		{"a second request costs more than it gives", Worker{Concurrency: 2, Contention: 4}, nil, 6},
+		{"and on slow ones", Worker{Contention: 6}, []Kind{{Count: 2, Speed: 0.5}}, 6},
+	} {
+		w := &Workload{
+			Name: test.name, Sizes: []Size{{Instances: 5, Users: test.users}}, Worker: test.worker, Instances: test.kinds,
+			Requests: []Request{{Latency: Distribution{Kind: Lognormal, Mean: 1, Sigma: 0.8}}},
+		}
+		if test.users == 0 {
+			w.Load.Poisson = 1.2
+		}
+		if err := w.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		report, err := Experiment{Workload: w, Strategies: Strategies, Seed: 5, Repetitions: 4, Requests: 5_000}.Do(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := report.Rows[0].Strategies
+		for _, strategy := range Strategies {
+			if row[strategy].Mean < 0.995*row[CentralQueue].Mean {
+				t.Errorf("%s: %s has mean %v, the bound %v", test.name, strategy, row[strategy].Mean, row[CentralQueue].Mean)
+			}
+			if row[strategy].Throughput > 1.005*row[CentralQueue].Throughput {
+				t.Errorf("%s: %s has throughput %v, the bound %v", test.name, strategy, row[strategy].Throughput, row[CentralQueue].Throughput)
 			}
 		}
 	}

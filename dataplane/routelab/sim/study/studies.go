@@ -69,7 +69,7 @@ func (s sweep) lines(ctx context.Context) ([]line, error) {
 		}
 		for i, name := range s.strategies {
 			y, ci := report.Rows[0].Strategies[name].Over(s.figure)
-			lines[i].points = append(lines[i].points, point{value, y, ci[0], ci[1]})
+			lines[i].points = append(lines[i].points, point{value, float64(y), float64(ci[0]), float64(ci[1])})
 		}
 	}
 	return lines, nil
@@ -93,15 +93,16 @@ func awsTable(ctx context.Context) ([]panel, error) {
 			if err != nil {
 				return nil, err
 			}
-			y, ci := long[least].Against(long[random], figure)
-			panels[i].lines[1].points = append(panels[i].lines[1].points, point{float64(size), 100 * y, 100 * ci[0], 100 * ci[1]})
+			change, bounds := long[least].Against(long[random], figure)
+			y, ci := 100*float64(change), [2]float64{100 * float64(bounds[0]), 100 * float64(bounds[1])}
+			panels[i].lines[1].points = append(panels[i].lines[1].points, point{float64(size), y, ci[0], ci[1]})
 			// Ten minutes at about 40 requests a minute and instance.
 			short, err := awsRow(ctx, size, 400, 400*size)
 			if err != nil {
 				return nil, err
 			}
 			low, high := spread(short, figure)
-			panels[i].lines[0].points = append(panels[i].lines[0].points, point{float64(size), 100 * y, 100 * low, 100 * high})
+			panels[i].lines[0].points = append(panels[i].lines[0].points, point{float64(size), y, 100 * low, 100 * high})
 		}
 	}
 	return panels, nil
