@@ -21,19 +21,28 @@ func MeanInterval(xs []float64) Interval {
 	if len(xs) == 0 {
 		return Interval{math.NaN(), math.NaN(), math.NaN()}
 	}
-	mean, half := meanAndHalf(xs)
+	mean, stderr := meanAndError(xs)
+	half := stderr * students(len(xs), confidence)
 	return Interval{mean, mean - half, mean + half}
 }
 
-// meanAndHalf is the mean and half the width of its confidence interval.
-func meanAndHalf(xs []float64) (mean, half float64) {
+// meanAndError is the mean and its standard error, NaN of one value.
+func meanAndError(xs []float64) (mean, stderr float64) {
 	n := float64(len(xs))
 	if n < 2 {
 		return stat.Mean(xs, nil), math.NaN()
 	}
 	mean, deviation := stat.MeanStdDev(xs, nil)
-	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Quantile((1 + confidence) / 2)
-	return mean, t * deviation / math.Sqrt(n)
+	return mean, deviation / math.Sqrt(n)
+}
+
+// students is half the width of the interval around a mean of n values, in
+// standard errors.
+func students(n int, confidence float64) float64 {
+	if n < 2 {
+		return math.NaN()
+	}
+	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}.Quantile((1 + confidence) / 2)
 }
 
 func numbers(xs []float64) []float64 {
@@ -56,6 +65,8 @@ type Change struct {
 	Low, High   float64 // 95 % confidence interval; NaN with fewer than two pairs
 	P           float64 // of a paired t test for no change; NaN likewise
 	Repetitions int     // pairs that it rests on
+
+	mean, stderr float64 // of the ratios' logarithms
 }
 
 // PairedChange compares what was measured side by side: pair i of both slices
@@ -74,12 +85,20 @@ func PairedChange(baseline, strategy []float64) Change {
 	if len(logs) == 0 {
 		return c
 	}
-	mean, half := meanAndHalf(logs)
-	c.Change, c.Low, c.High = math.Expm1(mean), math.Expm1(mean-half), math.Expm1(mean+half)
+	c.mean, c.stderr = meanAndError(logs)
+	c.Change = math.Expm1(c.mean)
 	if n := float64(len(logs)); n >= 2 {
-		t := mean / (stat.StdDev(logs, nil) / math.Sqrt(n)) // NaN for no change at all in any pair
+		t := c.mean / c.stderr // NaN for no change at all in any pair
 		c.P = 2 * distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Survival(math.Abs(t))
 	}
+	return c.together(1)
+}
+
+// together is the change with an interval so wide that of so many intervals all
+// hold at once with 95 % confidence (Bonferroni).
+func (c Change) together(intervals int) Change {
+	half := c.stderr * students(c.Repetitions, 1-(1-confidence)/float64(intervals))
+	c.Low, c.High = math.Expm1(c.mean-half), math.Expm1(c.mean+half)
 	return c
 }
 
