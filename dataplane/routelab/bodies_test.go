@@ -93,6 +93,7 @@ func TestReadTraceNamesTheLine(t *testing.T) {
 		`{"at_seconds":1,"bdy":"x"}`:        "bdy",
 		`{"at_seconds":1} {"at_seconds":1}`: "more than one",
 		`{"at_seconds":"1"}`:                "line 1",
+		`[1]`:                               "type routelab.traceLine",
 	} {
 		if _, err := ReadTrace(strings.NewReader(trace), ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", trace, err, want)

@@ -46,12 +46,14 @@ func ReadTrace(r io.Reader, contentType string) ([]Arrival, error) {
 	return arrivals, nil
 }
 
+type traceLine struct {
+	AtSeconds   *float64        `json:"at_seconds"`
+	Body        json.RawMessage `json:"body"`
+	ContentType string          `json:"content_type"`
+}
+
 func decodeArrival(line []byte, contentType string) (Arrival, error) {
-	var l struct {
-		AtSeconds   *float64        `json:"at_seconds"`
-		Body        json.RawMessage `json:"body"`
-		ContentType string          `json:"content_type"`
-	}
+	var l traceLine
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&l); err != nil {
