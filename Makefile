@@ -34,10 +34,10 @@ lint: ## gofumpt and golangci-lint v2
 bench: build bin/irisgo ## print the table of ratios that docs/benchmarks.md keeps
 	$(GO) run ./cmd/internal/benchtable
 
-bench-matrix: build ## the same beside HAProxy by connections and size of bodies, 2 min
+bench-matrix: build ## the same beside HAProxy by connections and size of bodies, 8 min
 	$(GO) run ./cmd/internal/benchtable --only matrix
 
-bench-scale: build ## the same for 1,000 instances, 500 endpoints, 4,000 connections, 2 min
+bench-scale: build ## the same for 1,000 instances, 500 endpoints, 4,000 connections, 6 min
 	$(GO) run ./cmd/internal/benchtable --only scale
 
 bench-stream: build ## the same for streamed answers: first chunk, chunks per second, 1 min

@@ -11,11 +11,13 @@ import (
 )
 
 // settled is how many plain invocations make a connection worth moving to an
-// event loop: more than a caller makes who comes once. Each stay there in vain
-// doubles it, up to maxVain of them: the caller's requests may be odd in a way that
+// event loop: one shows that the endpoint's workers are of the right kind, and the
+// move is made when it has been answered. Each further one costs hundreds of
+// callers who come at once a tail of milliseconds. Each stay there in vain doubles
+// it, up to maxVain of them: the caller's requests may be odd in a way that
 // expressible does not see.
 const (
-	settled = 2
+	settled = 1
 	maxVain = 8
 )
 

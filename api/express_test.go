@@ -97,7 +97,7 @@ func TestConnectionComesBackToTheExpressLaneAfterOtherRequests(t *testing.T) {
 		for !r.invoke(t, "bench", "y").express {
 			byFasthttp++
 		}
-		if byFasthttp < 1 || byFasthttp > settled { // the other may have been an invocation
+		if byFasthttp > settled { // the other may have been an invocation
 			t.Errorf("%s: fasthttp answered the next %d", name, byFasthttp)
 		}
 	}
