@@ -144,6 +144,7 @@ func (c *Capture) observe(ctx context.Context, in *Instance, variant string, req
 	if ans.stream == nil {
 		err := in.pass(ctx, req, ans)
 		if err == nil && ans.StatusCode/100 == 2 {
+			leaveToCopy(req, ans.Body)
 			c.record(variant, at, req, ans.ContentType, ans.Body)
 		}
 		return err

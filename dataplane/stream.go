@@ -53,7 +53,6 @@ func (in *Instance) answer(ctx context.Context, req *Request, ans *Answer) error
 		return in.converse(ctx, req, ans)
 	}
 	if t := in.pool.tap.Load(); t != nil {
-		req.Strand.Leave()
 		return t.answer(ctx, in, req, ans)
 	}
 	return in.pass(ctx, req, ans)

@@ -25,6 +25,7 @@ func (p *Pool) Tap() *Tap { return p.tap.Load() }
 
 // answer is the instance's answer with the copies that are due.
 func (t *Tap) answer(ctx context.Context, in *Instance, req *Request, ans *Answer) error {
+	leaveToCopy(req, req.Body)
 	if t.Shadow != nil {
 		t.Shadow.offer(req, t.ShadowRate, ans.stream != nil)
 	}
@@ -32,6 +33,17 @@ func (t *Tap) answer(ctx context.Context, in *Instance, req *Request, ans *Answe
 		return in.pass(ctx, req, ans)
 	}
 	return t.Capture.observe(ctx, in, t.Variant, req, ans)
+}
+
+// inlineCopy is the largest body that is copied on an event loop, whose other
+// connections wait meanwhile: some 100 µs.
+const inlineCopy = 256 << 10
+
+// leaveToCopy takes the request off its loop if the body is a large one.
+func leaveToCopy(req *Request, body []byte) {
+	if len(body) > inlineCopy {
+		req.Strand.Leave()
+	}
 }
 
 // sampler draws which requests are copied.
