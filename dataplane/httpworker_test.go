@@ -93,9 +93,10 @@ func rawServer(t testing.TB, script func(conn, request int) []byte) string {
 }
 
 // unstarted is a worker that sends no pings.
+// It is patient: a busy machine may take longer than the contract's 250 ms.
 func unstarted(t testing.TB, address string) *HTTPWorker {
 	t.Helper()
-	w, err := newHTTPWorker(HTTPConfig{Kind: "upstream", Address: address})
+	w, err := newHTTPWorker(HTTPConfig{Kind: "upstream", Address: address, ConnectTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
