@@ -311,6 +311,19 @@ func TestErrorsBeforeTheFirstByteAreOrdinary(t *testing.T) {
 	}
 }
 
+// TestStreamMayTakeEightMinutes: docs, your-algorithms-inference-code. The worker
+// holds the time (dataplane).
+func TestStreamMayTakeEightMinutes(t *testing.T) {
+	var timeout time.Duration
+	_, _, address := serveStream(t, func(_ context.Context, req *dataplane.Request, to dataplane.Sink) error {
+		timeout = req.Timeout
+		return pieces(to, "a")
+	})
+	if body, err := io.ReadAll(asking(t, address, responseStream).Body); err != nil || len(body) == 0 || timeout != 8*time.Minute {
+		t.Errorf("%d bytes within %v, error %v", len(body), timeout, err)
+	}
+}
+
 func write(to io.Writer, text string) error {
 	_, err := io.WriteString(to, text)
 	return err
