@@ -246,7 +246,7 @@ func (c *Capture) admit(size int) bool {
 	c.counts.Sampled++
 	others := c.shared.held.Load() - int64(c.bytes)
 	if c.closed || size > maxCaptureBytes || others+int64(size) > maxCapturesBytes {
-		c.counts.Dropped++ // the endpoint's own, all of them, would not make room for it
+		c.counts.Dropped++ // to drop all that wait would not make room for it
 		return false
 	}
 	for !c.waiting.empty() && (c.bytes+size > maxCaptureBytes || c.waiting.len() >= maxCaptureRecords ||
