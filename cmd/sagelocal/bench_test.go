@@ -330,8 +330,11 @@ func TestBenchMeasuresAForeignRuntime(t *testing.T) {
 	if total := s.Requests + s.Errors["ThrottlingException"] + s.NotSent; total != 499 || !report.Open {
 		t.Errorf("%d arrivals in all, want 499: %+v", total, s)
 	}
-	if s.Errors["ThrottlingException"] < 90 || len(s.Errors) != 1 {
-		t.Errorf("errors %v, want about 100 ThrottlingExceptions, none tried again", s.Errors)
+	// The first request tries the address and is not counted. A slow machine may not send
+	// every arrival; of what it sent, one in five is throttled.
+	if sent := n.Load(); s.Requests == 0 || sent != 1+int64(s.Requests+s.Errors["ThrottlingException"]) ||
+		int64(s.Errors["ThrottlingException"]) != sent/5 || len(s.Errors) != 1 {
+		t.Errorf("%d sent, %d answered, errors %v; want every fifth a ThrottlingException, none tried again", sent, s.Requests, s.Errors)
 	}
 	if s.PerEach != nil {
 		t.Errorf("%v requests per instance, of which nobody knows how many there are", *s.PerEach)
