@@ -34,7 +34,10 @@ type Captures struct {
 	S3 func(bucket string) ObjectPutter
 	// TimeScale divides the waits between files and between tries; 0 is 1.
 	TimeScale float64
-	Logger    *slog.Logger // nil for none
+	// Timings adds to each record when its request reached which instance and how
+	// long that took, see CaptureTiming. AWS's records have nothing of the kind.
+	Timings bool
+	Logger  *slog.Logger // nil for none
 
 	held atomic.Int64 // bytes that wait
 	teed atomic.Int64 // bytes of streams under way
@@ -75,10 +78,12 @@ type Capture struct {
 // captured is a request and its answer in memory of their own. It has few
 // pointers, for the garbage collector follows those of all that wait.
 type captured struct {
-	variant string
-	at      time.Time
-	memory  []byte
-	ends    [capturedParts]int32 // of the parts in memory
+	variant  string
+	at       time.Time
+	took     time.Duration
+	instance string
+	memory   []byte
+	ends     [capturedParts]int32 // of the parts in memory
 }
 
 // The parts of a record.
@@ -140,12 +145,12 @@ func (c *Capture) samples() bool { return c.sampler.take(float64(c.config.Percen
 // observe lets the instance answer and captures the request if the answer is a
 // success.
 func (c *Capture) observe(ctx context.Context, in *Instance, variant string, req *Request, ans *Answer) error {
-	at := time.Now()
+	r := captured{variant: variant, at: time.Now(), instance: in.ID}
 	if ans.stream == nil {
 		err := in.pass(ctx, req, ans)
 		if err == nil && ans.StatusCode/100 == 2 {
 			leaveToCopy(req, ans.Body)
-			c.record(variant, at, req, ans.ContentType, ans.Body)
+			c.record(r, req, ans.ContentType, ans.Body)
 		}
 		return err
 	}
@@ -159,7 +164,7 @@ func (c *Capture) observe(ctx context.Context, in *Instance, variant string, req
 	case t.over:
 		c.overflow()
 	default:
-		c.record(variant, at, req, t.contentType, t.body)
+		c.record(r, req, t.contentType, t.body)
 	}
 	return err
 }
@@ -203,9 +208,10 @@ func (t *tee) drop() {
 	t.body = nil
 }
 
-// record puts a copy of a request and its answer behind those that wait to be
-// written. The writer encodes it.
-func (c *Capture) record(variant string, at time.Time, req *Request, outputType string, output []byte) {
+// record puts a copy of a request and its answer, which has just ended, behind those
+// that wait to be written. The writer encodes it.
+func (c *Capture) record(r captured, req *Request, outputType string, output []byte) {
+	r.took = time.Since(r.at)
 	var input []byte
 	if c.config.Input {
 		input = req.Body
@@ -218,7 +224,6 @@ func (c *Capture) record(variant string, at time.Time, req *Request, outputType 
 	for _, text := range texts {
 		size += len(text)
 	}
-	r := captured{variant: variant, at: at}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -165,7 +166,23 @@ func (c *Capture) appendLine(to []byte, r *captured) []byte {
 		to = append(to, `","inferenceTime":"`...)
 	}
 	to = r.at.UTC().AppendFormat(to, time.RFC3339)
-	return append(to, `"},"eventVersion":"0"}`+"\n"...)
+	to = append(to, `"},"eventVersion":"0"`...)
+	if c.shared.Timings {
+		to = appendTiming(to, r)
+	}
+	return append(to, '}', '\n')
+}
+
+// appendTiming writes the member that CaptureTiming reads. Microseconds are what a
+// float64 of seconds since 1970 can hold.
+func appendTiming(to []byte, r *captured) []byte {
+	to = append(to, `,"sagelocal":{"start_seconds":`...)
+	to = strconv.AppendFloat(to, float64(r.at.UnixMicro())/1e6, 'f', 6, 64)
+	to = append(to, `,"latency_seconds":`...)
+	to = strconv.AppendFloat(to, r.took.Seconds(), 'f', 9, 64)
+	to = append(to, `,"instance":`...)
+	to = appendText(to, []byte(r.instance))
+	return append(to, '}')
 }
 
 // newEventID is a random UUID. It need not be secret.

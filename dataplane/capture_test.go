@@ -20,17 +20,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// captureLine is a line as a reader sees it.
-type captureLine struct {
-	CaptureData struct {
-		EndpointInput, EndpointOutput *struct{ ObservedContentType, Mode, Data, Encoding string }
-	}
-	EventMetadata struct {
-		CustomAttributes                    []string
-		EventID, InferenceID, InferenceTime string
-	}
-}
-
 // bucket keeps what is put into it, or does what fail says first.
 type bucket struct {
 	fail func(ctx context.Context) error
@@ -61,13 +50,13 @@ func (b *bucket) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func
 }
 
 // lines are all records in the order in which they were written.
-func (b *bucket) lines(t *testing.T) (all []captureLine) {
+func (b *bucket) lines(t *testing.T) (all []CapturedLine) {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, key := range b.keys {
 		for line := range strings.Lines(b.objects[key]) {
-			var l captureLine
+			var l CapturedLine
 			if err := json.Unmarshal([]byte(line), &l); err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
@@ -123,6 +112,33 @@ func TestCapturedLineIsAWSs(t *testing.T) {
 	})
 }
 
+// AWS's lines do not tell when exactly a request came, where it went and how long
+// it took. A model of the worker cannot be fitted without.
+func TestCapturedLineTellsTimingsWhereAskedTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(bucket)
+		c := (&Captures{S3: func(string) ObjectPutter { return b }, Timings: true}).NewCapture(everything(100), 1)
+		pool := poolOf(t, func(_ context.Context, _ *Request, ans *Answer) error {
+			time.Sleep(250 * time.Millisecond)
+			ans.StatusCode = 200
+			return nil
+		})
+		pool.SetTap(&Tap{Variant: "AllTraffic", Capture: c})
+		time.Sleep(time.Millisecond)
+		in, err := pool.Invoke(t.Context(), new(Request), new(Answer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close(t.Context())
+		// synctest's clock begins at midnight of 2000-01-01.
+		lines := b.lines(t)
+		want := CaptureTiming{Start: 946684800.001, Latency: 0.25, Instance: in.ID}
+		if len(lines) != 1 || lines[0].Timing == nil || *lines[0].Timing != want || lines[0].CaptureData == nil {
+			t.Errorf("got %s, want %+v", b.objects, want)
+		}
+	})
+}
+
 func TestCaptureEncodesByContentType(t *testing.T) {
 	config := CaptureConfig{Input: true, CSV: []string{"text/csv", "text/plain"}, JSON: []string{"application/json"}}
 	for _, test := range []struct{ contentType, data, encoding, want string }{
@@ -134,8 +150,12 @@ func TestCaptureEncodesByContentType(t *testing.T) {
 		{"text/csv", "\xff", "BASE64", "/w=="}, // JSON cannot hold it as text
 		{"text/csv", "", "CSV", ""},
 	} {
-		if got := encoded(t, config, test.contentType, test.data); got.Encoding != test.encoding || got.Data != test.want || got.ObservedContentType != test.contentType {
+		got := encoded(t, config, test.contentType, test.data)
+		if got.Encoding != test.encoding || got.Data != test.want || got.ObservedContentType != test.contentType {
 			t.Errorf("%q: got %+v", test.contentType, got)
+		}
+		if body, err := got.Bytes(); err != nil || string(body) != test.data {
+			t.Errorf("%q: %+v is read as %q, %v", test.contentType, got, body, err)
 		}
 	}
 	// Without CaptureContentTypeHeader everything is base64 (API_DataCaptureConfig).
@@ -145,12 +165,12 @@ func TestCaptureEncodesByContentType(t *testing.T) {
 }
 
 // encoded is what is written of an input.
-func encoded(t *testing.T, config CaptureConfig, contentType, data string) (got struct{ ObservedContentType, Mode, Data, Encoding string }) {
+func encoded(t *testing.T, config CaptureConfig, contentType, data string) CapturedPayload {
 	t.Helper()
 	r := new(captured)
 	r.fill([]byte(data), nil, &capturedTexts{contentType})
-	line := (&Capture{config: config}).appendLine(nil, r)
-	var l captureLine
+	line := (&Capture{config: config, shared: new(Captures)}).appendLine(nil, r)
+	var l CapturedLine
 	if err := json.Unmarshal(line, &l); err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}
@@ -469,11 +489,11 @@ func BenchmarkCapture(b *testing.B) {
 		defer c.cancel()
 		b.ReportAllocs()
 		for b.Loop() {
-			c.record("AllTraffic", time.Now(), req, "text/csv", req.Body)
+			c.record(captured{variant: "AllTraffic", at: time.Now()}, req, "text/csv", req.Body)
 		}
 	})
 	b.Run("line", func(b *testing.B) {
-		c := &Capture{config: everything(100)}
+		c := &Capture{config: everything(100), shared: new(Captures)}
 		r := &captured{at: time.Now()}
 		r.fill(req.Body, req.Body, &capturedTexts{"text/csv", "text/csv"})
 		var line []byte

@@ -84,6 +84,34 @@ func TestReadTraceSortsAndKeepsBodies(t *testing.T) {
 	}
 }
 
+// AWS's captured data has times of whole seconds.
+func TestReadTraceSpreadsCapturedRequestsOverTheirSecond(t *testing.T) {
+	line := func(data, encoding, at, more string) string {
+		return `{"captureData":{"endpointInput":{"observedContentType":"text/csv","mode":"INPUT","data":"` + data + `","encoding":"` + encoding +
+			`"},"endpointOutput":{"mode":"OUTPUT","data":"at_seconds","encoding":"CSV"}},"eventMetadata":{"eventId":"e","inferenceTime":"` + at +
+			`"},"eventVersion":"0"` + more + "}\n"
+	}
+	const second, third = "2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z"
+	timing := func(start string) string {
+		return `,"sagelocal":{"start_seconds":` + start + `,"latency_seconds":0.5,"instance":"i-1"}`
+	}
+	for text, want := range map[string][]Arrival{
+		line("3,4", "CSV", third, "") + line("1", "CSV", second, "") + line("AP8=", "BASE64", second, ""): {
+			{0, Request{[]byte("1"), "text/csv"}}, {500 * time.Millisecond, Request{[]byte("\x00\xff"), "text/csv"}}, {1250 * time.Millisecond, Request{[]byte("3,4"), "text/csv"}},
+		},
+		line("b", "CSV", second, timing("1767323045.75")) + line("a", "CSV", second, timing("1767323045.5")): {
+			{0, Request{[]byte("a"), "text/csv"}}, {250 * time.Millisecond, Request{[]byte("b"), "text/csv"}},
+		},
+	} {
+		got, err := ReadTrace(strings.NewReader(text), "text/plain")
+		if err != nil || !slices.EqualFunc(got, want, func(a, b Arrival) bool {
+			return a.At == b.At && string(a.Request.Body) == string(b.Request.Body) && a.Request.ContentType == b.Request.ContentType
+		}) {
+			t.Errorf("%s: got %+v, %v", text, got, err)
+		}
+	}
+}
+
 func TestReadTraceNamesTheLine(t *testing.T) {
 	for trace, want := range map[string]string{
 		"":                                  "no arrivals",
@@ -94,6 +122,11 @@ func TestReadTraceNamesTheLine(t *testing.T) {
 		`{"at_seconds":1} {"at_seconds":1}`: "more than one",
 		`{"at_seconds":"1"}`:                "line 1",
 		`[1]`:                               "type routelab.traceLine",
+
+		`{"captureData":{}}`: "inferenceTime",
+		`{"captureData":{},"eventMetadata":{"inferenceTime":"2026-01-02T03:04:05Z"}}`:                        "CaptureOptions",
+		`{"captureData":{},"sagelocal":{"start_seconds":1}}` + "\n" + `{"at_seconds":1}`:                     "among other lines",
+		`{"captureData":{"endpointInput":{"data":"?","encoding":"BASE64"}},"sagelocal":{"start_seconds":1}}`: "illegal base64",
 	} {
 		if _, err := ReadTrace(strings.NewReader(trace), ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", trace, err, want)
@@ -103,6 +136,7 @@ func TestReadTraceNamesTheLine(t *testing.T) {
 
 func FuzzReadTrace(f *testing.F) {
 	f.Add(`{"at_seconds": 2, "body": {"a": 1}}`)
+	f.Add(`{"captureData":{"endpointInput":{"observedContentType":"text/csv","data":"AA==","encoding":"BASE64"}},"eventMetadata":{"inferenceTime":"2026-01-02T03:04:05Z"}}`)
 	f.Add("{\"at_seconds\":1e300,\"body\":\"\\u0000\"}\n{\"at_seconds\":0}")
 	f.Fuzz(func(t *testing.T, text string) {
 		arrivals, err := ReadTrace(strings.NewReader(text), "text/plain")

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/sagelocal/sagelocal/dataplane"
 )
 
 // maxTraceLine is a body of 25 MB, InvokeEndpoint's limit, in JSON's longest form.
@@ -18,16 +20,23 @@ const maxTraceLine = 6*25<<20 + 1<<10
 //
 //	{"at_seconds": 0.25, "body": "text, or any JSON value", "content_type": "text/csv"}
 //
-// A body that is a string is sent as its text, another value as JSON. Lines may be
-// out of order. An error names the line.
+// A body that is a string is sent as its text, another value as JSON. Lines of
+// captured data (docs: model-monitor-data-capture-endpoint) are read too, see
+// fromCapture. Lines may be out of order. An error names the line.
 func ReadTrace(r io.Reader, contentType string) ([]Arrival, error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 64<<10), maxTraceLine)
 	var arrivals []Arrival
+	var captured []dataplane.CapturedLine
 	number := 0
 	for lines.Scan() {
 		number++
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		var l dataplane.CapturedLine
+		if err := json.Unmarshal(lines.Bytes(), &l); err == nil && l.CaptureData != nil {
+			captured = append(captured, l)
 			continue
 		}
 		a, err := decodeArrival(lines.Bytes(), contentType)
@@ -39,8 +48,13 @@ func ReadTrace(r io.Reader, contentType string) ([]Arrival, error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("after line %d: %w", number, err)
 	}
-	if len(arrivals) == 0 {
+	switch {
+	case len(arrivals) == 0 && len(captured) == 0:
 		return nil, errors.New("no arrivals")
+	case len(arrivals) == 0:
+		return fromCapture(captured, contentType)
+	case len(captured) > 0:
+		return nil, errors.New("captured data among other lines")
 	}
 	slices.SortStableFunc(arrivals, func(a, b Arrival) int { return cmp.Compare(a.At, b.At) })
 	return arrivals, nil

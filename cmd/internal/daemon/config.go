@@ -47,9 +47,17 @@ type Config struct {
 	Async         async.Config      `yaml:"async"`
 	Notifications map[string]string `yaml:"notifications"`
 
+	Capture CaptureConfig `yaml:"capture"`
+
 	dir           string                 // of the configuration file
 	capacity      *controlplane.Capacity // nil without a file
 	subscriptions *async.Subscriptions
+}
+
+// CaptureConfig says what captured data has beside what AWS's has.
+type CaptureConfig struct {
+	// Timings adds when each request reached its instance, and for how long.
+	Timings bool `yaml:"timings"`
 }
 
 // ImageRule gives the images that match one kind of worker.

@@ -128,7 +128,7 @@ func (d *Daemon) build(o Options, config *Config, db *store.DB) error {
 	data := &dataplane.ModelData{S3: d.s3.Client, Strict: config.S3.Endpoint != ""}
 	captures := &dataplane.Captures{
 		S3:        func(bucket string) dataplane.ObjectPutter { return d.s3.Client(bucket) },
-		TimeScale: o.TimeScale, Logger: o.Logger,
+		TimeScale: o.TimeScale, Timings: config.Capture.Timings, Logger: o.Logger,
 	}
 	responses := map[string][]dataplane.ResponseRule{}
 	faults := map[string]dataplane.FaultScript{}

@@ -22,6 +22,11 @@ type Fit struct {
 	// Concurrency is the number of slots, 0 for unlimited; Contention is α.
 	Concurrency int     `json:"concurrency"`
 	Contention  float64 `json:"contention"`
+	// ContentionLow and ContentionHigh bound the contention with 95 % confidence. A
+	// record of requests that never meet, or whose numbers at once hardly differ,
+	// leaves them far apart.
+	ContentionLow  float64 `json:"contention_low"`
+	ContentionHigh float64 `json:"contention_high"`
 	// Distribution of the work, with its mean in seconds and, if lognormal, sigma.
 	Distribution string  `json:"distribution"`
 	MeanSeconds  float64 `json:"mean_seconds"`
@@ -78,7 +83,7 @@ func Calibrate(records []Record, seed uint64) (*Fit, error) {
 	for _, r := range records {
 		switch {
 		case r.Latency <= 0:
-			return nil, errors.New("a record has no latency_seconds above 0")
+			return nil, errors.New("a record has no latency_seconds above 0; captured data has it where the daemon's configuration says capture: {timings: true}")
 		case r.Start+r.Latency == r.Start:
 			return nil, fmt.Errorf("start_seconds %g is so large that a latency of %g s is nothing beside it; count from a moment near the record", r.Start, r.Latency)
 		}
@@ -94,6 +99,7 @@ func Calibrate(records []Record, seed uint64) (*Fit, error) {
 		Distribution: best.kind, MeanSeconds: best.mean, Sigma: best.sigma,
 		KS: best.distance(),
 	}
+	fit.ContentionLow, fit.ContentionHigh = c.contentionRange(best)
 	fit.workload = fit.model(c, best.works)
 	if err := fit.predict(c, seed); err != nil {
 		return nil, err
@@ -229,6 +235,19 @@ func (f *Fit) judge() string {
 		word, worst.Percentile, 100*off(worst), f.Distribution, f.KS)
 }
 
+// contentionWords says how much the record tells of the contention.
+func (f *Fit) contentionWords() string {
+	switch {
+	case f.Concurrency == 1:
+		return "of no effect with one slot"
+	case f.ContentionLow == 0 && f.ContentionHigh >= maxContention:
+		return "not known from this record: record requests that meet on an instance, in varying numbers"
+	case f.ContentionHigh >= maxContention:
+		return fmt.Sprintf("above %.3g with 95 %% confidence", f.ContentionLow)
+	}
+	return fmt.Sprintf("within %.3g and %.3g with 95 %% confidence", f.ContentionLow, f.ContentionHigh)
+}
+
 // Print writes the workload in YAML under comments on the fit.
 func (f *Fit) Print(out io.Writer) error {
 	slots := "unlimited"
@@ -241,6 +260,7 @@ func (f *Fit) Print(out io.Writer) error {
 	if f.Distribution == Lognormal {
 		fmt.Fprintf(&b, " and sigma %.3g", f.Sigma)
 	}
+	fmt.Fprintf(&b, ".\n# The contention is %s", f.contentionWords())
 	b.WriteString("\n# percentile  recorded s  predicted s\n")
 	for _, q := range f.Quantiles {
 		fmt.Fprintf(&b, "#  P%-9g  %10.4g  %11.4g\n", q.Percentile, q.Recorded, q.Predicted)

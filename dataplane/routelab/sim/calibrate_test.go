@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,12 +68,71 @@ func TestCalibrationFindsTheModelThatMadeTheRecord(t *testing.T) {
 		if math.Abs(fit.Contention-test.worker.Contention) > 0.03 {
 			t.Errorf("contention: %s", what)
 		}
+		low, high := fit.ContentionLow, fit.ContentionHigh
+		if truth := test.worker.Contention; truth < low-0.01 || truth > high+0.01 || fit.Concurrency != 1 && high-low > 0.1 {
+			t.Errorf("contention within %v and %v: %s", low, high, what)
+		}
 		if fit.Distribution != test.latency.Kind || math.Abs(fit.MeanSeconds/float64(test.latency.Mean)-1) > 0.05 || math.Abs(fit.Sigma-test.latency.Sigma) > 0.03 {
 			t.Errorf("distribution: %s", what)
 		}
 		if fit.KS > 0.03 || !strings.HasPrefix(fit.Verdict, "a good fit") {
 			t.Errorf("fit: %s", what)
 		}
+	}
+}
+
+func TestCalibrationSaysHowWellTheContentionIsKnown(t *testing.T) {
+	alone, bursts := new(strings.Builder), new(strings.Builder)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range 100 {
+		fmt.Fprintf(alone, "%d,%g,i-1\n", 10*i, math.Exp(math.Sin(float64(7*i))))
+	}
+	// Four requests at once to each of 20 instances, contention 0.4.
+	for instance := range 20 {
+		works := []float64{rng.ExpFloat64(), rng.ExpFloat64(), rng.ExpFloat64(), rng.ExpFloat64()}
+		slices.Sort(works)
+		var lines []string
+		now, attained := 0.0, 0.0
+		for i, work := range works {
+			now += (work - attained) * (1 + 0.4*float64(len(works)-i-1))
+			attained = work
+			lines = append(lines, fmt.Sprintf("0,%g,i-%d\n", now, instance))
+		}
+		rng.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+		bursts.WriteString(strings.Join(lines, ""))
+	}
+	for want, text := range map[string]*strings.Builder{"not known from this record": alone, "with 95 % confidence": bursts} {
+		records, err := ReadRecords(strings.NewReader("start_seconds,latency_seconds,instance\n" + text.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fit, err := Calibrate(records, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := fit.Print(&out); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%v, want %q in\n%s", err, want, &out)
+		}
+		if fit.ContentionLow > 0.4 || fit.ContentionHigh < 0.4 || fit.ContentionHigh-fit.ContentionLow < 0.2 {
+			t.Errorf("a contention of 0.4 is taken to be within %v and %v", fit.ContentionLow, fit.ContentionHigh)
+		}
+	}
+}
+
+// Without timings captured data has arrivals only.
+func TestCapturedDataIsARecord(t *testing.T) {
+	const line = `{"captureData":{"endpointInput":{"data":"x","encoding":"CSV"}},"eventMetadata":{"eventId":"e","inferenceTime":"2026-01-02T03:04:05Z"},"eventVersion":"0"`
+	records, err := ReadRecords(strings.NewReader(line + `,"sagelocal":{"start_seconds":1767323045.25,"latency_seconds":0.5,"instance":"i-1"}}` + "\n" + line + "}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Record{{Start: 1767323045, Run: "/0"}, {Start: 1767323045.25, Latency: 0.5, Instance: "/0/i-1", Run: "/0"}}
+	if !slices.Equal(records, want) {
+		t.Errorf("got %+v, want %+v", records, want)
+	}
+	if _, err := Calibrate(slices.Repeat(records, 20), 1); err == nil || !strings.Contains(err.Error(), "timings") {
+		t.Errorf("latencies that are not there: %v", err)
 	}
 }
 

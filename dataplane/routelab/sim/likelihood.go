@@ -164,7 +164,7 @@ func (c *calibration) search() candidate {
 // hill, and then narrows by golden section.
 func (c *calibration) bestContention(slots int) candidate {
 	best := c.try(slots, 0)
-	if math.IsInf(best.likelihood, -1) || c.most == 1 || slots == 1 {
+	if math.IsInf(best.likelihood, -1) || c.uncontended(slots) {
 		return best
 	}
 	const steps = 12
@@ -193,6 +193,38 @@ func (c *calibration) bestContention(slots int) candidate {
 		}
 	}
 	return best
+}
+
+// uncontended tells that no two requests are seen at work on one instance.
+func (c *calibration) uncontended(slots int) bool {
+	return slots == 1 || c.most == 1 && !c.direct
+}
+
+// contentionRange is where the contention is with 95 % confidence, given the number
+// of slots: where the record is not less likely than e^-1.92 of the best (the
+// profile likelihood, Wilks' theorem: half of χ²'s 95th percentile of one degree).
+func (c *calibration) contentionRange(best candidate) (low, high float64) {
+	const fall = 1.92
+	if c.uncontended(best.slots) {
+		return 0, maxContention
+	}
+	top := c.try(best.slots, best.contention).likelihood // the search has charged for slots
+	inside := func(contention float64) bool { return c.try(best.slots, contention).likelihood >= top-fall }
+	edge := func(outside float64) float64 {
+		if inside(outside) {
+			return outside
+		}
+		in := best.contention
+		for math.Abs(outside-in) > 1e-3*(1+in) {
+			if middle := (in + outside) / 2; inside(middle) {
+				in = middle
+			} else {
+				outside = middle
+			}
+		}
+		return in
+	}
+	return edge(0), edge(maxContention)
 }
 
 // try fits the distribution under the given slots and contention; its likelihood

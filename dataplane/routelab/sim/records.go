@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/sagelocal/sagelocal/dataplane"
 )
 
 // Record is one recorded request.
@@ -27,8 +29,9 @@ type Record struct {
 	Concurrency int
 }
 
-// maxLine bounds a line of a file of records, bytes.
-const maxLine = 1 << 20
+// maxLine bounds a line of a file of records, bytes: a captured request and its
+// answer, 25 MB each, in base64.
+const maxLine = 2*4*25<<20/3 + 64<<10
 
 // recordLine is one line in JSON. Fields that are not here, such as the strategy
 // or the body's size, are allowed.
@@ -42,13 +45,17 @@ type recordLine struct {
 	Status      *int     `json:"status"`
 	Strategy    string   `json:"strategy"`
 	Repetition  int      `json:"repetition"`
+	// What a line of captured data has instead.
+	Captured dataplane.CapturedMetadata `json:"eventMetadata"`
+	Timing   *dataplane.CaptureTiming   `json:"sagelocal"`
 }
 
 // ReadRecords reads recorded requests, as sagelocal bench writes them: one JSON
 // object a line with start_seconds, latency_seconds, instance, status,
 // concurrency, strategy and repetition, or CSV with a header line of these names.
-// Only start_seconds is required, latency_seconds too for a fit. Requests whose
-// status is not 2xx are left out: their latency says nothing of the work. An
+// Only start_seconds is required, latency_seconds too for a fit. Lines of captured
+// data (docs: model-monitor-data-capture-endpoint) are read too; they have latencies
+// and instances where the daemon was told to add them. Requests whose status is not 2xx are left out: their latency says nothing of the work. An
 // error names the line. The records come ordered by start.
 func ReadRecords(r io.Reader) ([]Record, error) {
 	buffered := bufio.NewReader(r)
@@ -203,7 +210,13 @@ func parseRow(columns map[string]int, row []string) (recordLine, error) {
 }
 
 func (l recordLine) appendTo(records []Record) ([]Record, error) {
-	if l.Start == nil {
+	switch {
+	case l.Timing != nil:
+		l.Start, l.Latency, l.Instance = &l.Timing.Start, l.Timing.Latency, l.Timing.Instance
+	case !l.Captured.InferenceTime.IsZero():
+		at := float64(l.Captured.InferenceTime.Unix())
+		l.Start = &at
+	case l.Start == nil:
 		l.Start = l.At
 	}
 	switch {
