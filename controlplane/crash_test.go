@@ -267,7 +267,7 @@ func TestRestartInTheMiddleOfAnUpdateIsServedByWhateverServesFirst(t *testing.T)
 func slowToStart(image string) dataplane.Launcher {
 	kind := byImage()
 	return launcherFunc(func(ctx context.Context, spec dataplane.Spec) (dataplane.Worker, error) {
-		if spec.Container.Image == image && !pause(ctx, 20*time.Second) {
+		if spec.Container.Image == image && !dataplane.Sleep(ctx, 20*time.Second) {
 			return nil, ctx.Err()
 		}
 		return kind.Launch(ctx, spec)

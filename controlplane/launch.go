@@ -148,7 +148,7 @@ func (r *reconciler) live(ctx context.Context, in *dataplane.Instance, spec data
 		spec.Log = log
 	}
 
-	if !pause(ctx, hooks.delay) {
+	if !dataplane.Sleep(ctx, hooks.delay) {
 		return nil
 	}
 	worker, err := r.plane.launcher(&spec).Launch(ctx, spec)
@@ -175,21 +175,6 @@ func (r *reconciler) live(ctx context.Context, in *dataplane.Instance, spec data
 	}
 	r.drain(in, drain)
 	return errors.Join(err, worker.Stop(context.WithoutCancel(ctx), grace))
-}
-
-// pause is false when ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // drain waits for the instance's outstanding requests, less long once the whole

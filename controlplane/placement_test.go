@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 )
@@ -337,7 +336,8 @@ func TestSurplusOfCopiesKeepsSpreadEven(t *testing.T) {
 		}
 	}
 	f, staying := fleetOf(maxCopies, 8)
-	if began := time.Now(); len(f.surplusOf(staying, 1)) != maxCopies-1 || time.Since(began) > 5*time.Second {
-		t.Errorf("it took %v", time.Since(began))
+	// A walk through all copies for each that stops would take minutes here.
+	if n := len(f.surplusOf(staying, 1)); n != maxCopies-1 {
+		t.Errorf("%d stop", n)
 	}
 }

@@ -373,7 +373,7 @@ func TestUpdateOfAServerlessVariantLosesNoRequest(t *testing.T) {
 				var started atomic.Int64
 				r := newRig(t, launcherFunc(func(ctx context.Context, spec dataplane.Spec) (dataplane.Worker, error) {
 					if n := started.Add(1); n > 1 && n < 5 {
-						pause(ctx, 30*time.Second) // these start for longer than the update takes
+						dataplane.Sleep(ctx, 30*time.Second) // these start for longer than the update takes
 					}
 					return slowStart(time.Second).Launch(ctx, spec)
 				}))

@@ -209,19 +209,9 @@ func (f *fault) act(ctx context.Context, in *Instance, req *Request, ans *Answer
 
 // wait takes the latency's time, or as much of it as the request has.
 func (f *fault) wait(ctx context.Context, limit time.Duration) error {
-	if f.latency == 0 {
-		return nil
-	}
-	wait, late := f.latency, limit > 0 && f.latency >= limit
-	if late {
-		wait = limit
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
+	wait, late := Within(f.latency, limit)
+	if !Sleep(ctx, wait) {
 		return ctx.Err()
-	case <-timer.C:
 	}
 	if late {
 		return fmt.Errorf("injected %s: %w", FaultLatency, ErrTimeout)

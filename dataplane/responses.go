@@ -195,21 +195,12 @@ func (r *responseRule) take() bool {
 }
 
 func (r *responseRule) give(ctx context.Context, req *Request, ans *Answer) error {
-	if delay := time.Duration(r.Delay); delay > 0 {
-		timedOut := req.Timeout > 0 && delay > req.Timeout
-		if timedOut {
-			delay = req.Timeout
-		}
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if timedOut {
-			return ErrTimeout
-		}
+	delay, late := Within(time.Duration(r.Delay), req.Timeout)
+	if !Sleep(ctx, delay) {
+		return context.Cause(ctx)
+	}
+	if late {
+		return ErrTimeout
 	}
 	ans.StatusCode = max(r.Status, 0)
 	if ans.StatusCode == 0 {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/store"
 )
 
@@ -202,7 +203,7 @@ func (n *notifier) deliver(d *Delivery, what *notification, failing func()) (ove
 			failing()
 			return true
 		}
-		if !sleep(ctx, n.queue.scaled(wait)) {
+		if !dataplane.Sleep(ctx, n.queue.scaled(wait)) {
 			return false
 		}
 	}

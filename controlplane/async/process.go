@@ -1,7 +1,6 @@
 package async
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"time"
@@ -239,7 +238,7 @@ func (l *lane) finish(t *ticket, r *record, o *outcome, count func(*Counts)) {
 			return
 		}
 		q.Logger.Error("cannot write that an asynchronous request has ended", "endpoint", l.endpoint, "request", r.Request, "error", err)
-		if !sleep(q.working, wait) {
+		if !dataplane.Sleep(q.working, wait) {
 			return
 		}
 	}
@@ -335,19 +334,7 @@ func (l *lane) endUnrun(t *ticket, reason string, count func(*Counts)) {
 
 // later puts a request back after a moment: the database or S3 has failed.
 func (l *lane) later(t *ticket) {
-	if sleep(l.queue.dispatch, laterRetry) {
+	if dataplane.Sleep(l.queue.dispatch, laterRetry) {
 		l.requeue(t, false)
-	}
-}
-
-// sleep is false when ctx ends before d has passed.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sagelocal/sagelocal/dataplane"
 )
 
 // Subject is one of the endpoints that an Experiment compares.
@@ -116,7 +118,7 @@ func watchFleet(ctx context.Context, s Subject, rec *Recorder) (stop func()) {
 				return
 			}
 			rec.fleet(inFlight)
-			pause(ctx, max(lookEvery, lookShare*time.Since(began)))
+			dataplane.Sleep(ctx, max(lookEvery, lookShare*time.Since(began)))
 		}
 	}()
 	return func() { cancel(); <-done }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sagelocal/sagelocal/dataplane"
 )
 
 // Load is how requests arrive: a closed loop of Users, each of whom waits for an
@@ -105,10 +107,10 @@ func (d *driver) closed() {
 					return
 				}
 				if resp := d.send(due, d.Bodies(rng)); resp.Status == 0 {
-					pause(d.sending, afterNoAnswer)
+					dataplane.Sleep(d.sending, afterNoAnswer)
 				}
 				if d.Think != nil {
-					pause(d.sending, d.Think(rng))
+					dataplane.Sleep(d.sending, d.Think(rng))
 				}
 			}
 		})
@@ -125,11 +127,11 @@ func (d *driver) open() {
 	end := d.WarmUp + d.Duration
 	for a := range d.Arrivals(rng, d.Bodies) {
 		if d.Duration > 0 && a.At >= end {
-			pause(d.sending, end-time.Since(d.start))
+			dataplane.Sleep(d.sending, end-time.Since(d.start))
 			return
 		}
 		due := d.start.Add(a.At)
-		if pause(d.sending, time.Until(due)); d.sending.Err() == nil {
+		if dataplane.Sleep(d.sending, time.Until(due)); d.sending.Err() == nil {
 			select {
 			case free <- struct{}{}:
 			case <-d.sending.Done():
@@ -185,17 +187,4 @@ func (d *driver) send(due time.Time, r Request) Response {
 	}
 	d.rec.answered(due, sent, time.Now(), resp, err)
 	return resp
-}
-
-// pause sleeps for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sagelocal/sagelocal/dataplane"
 )
 
 // server is an in-process model server: one queue in front of servers that each
@@ -38,7 +40,7 @@ func (s *server) invoke(ctx context.Context, _ Request) (Response, error) {
 		return Response{}, ctx.Err()
 	case name := <-s.free:
 		defer func() { s.free <- name }()
-		pause(ctx, s.service(arrived))
+		dataplane.Sleep(ctx, s.service(arrived))
 		return Response{Status: 200, Instance: name}, ctx.Err()
 	}
 }
@@ -269,12 +271,12 @@ func TestErrorsAreCountedByKindAndNotAmongTheLatencies(t *testing.T) {
 		n++
 		switch n % 4 {
 		case 0:
-			pause(ctx, time.Hour)
+			dataplane.Sleep(ctx, time.Hour)
 			return Response{}, ctx.Err()
 		case 1:
 			return Response{Status: 424, Instance: "i"}, &Failure{Kind: "ModelError", Err: errors.New("424")}
 		}
-		pause(ctx, 10*time.Millisecond)
+		dataplane.Sleep(ctx, 10*time.Millisecond)
 		return Response{Status: 200, Instance: "i"}, nil
 	}
 	measure(t, Load{Users: 1, Bodies: anyBody, Requests: 40, Timeout: time.Second}, target, func(run *Run, samples []Sample) {

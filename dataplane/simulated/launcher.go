@@ -81,17 +81,9 @@ func (l *launcher) start(ctx context.Context, timeout time.Duration) error {
 	if err := ctx.Err(); err != nil || l.startup <= 0 {
 		return err
 	}
-	late := timeout > 0 && l.startup > timeout
-	wait := l.startup
-	if late {
-		wait = timeout
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
+	wait, late := dataplane.Within(l.startup, timeout)
+	if !dataplane.Sleep(ctx, wait) {
 		return ctx.Err()
-	case <-timer.C:
 	}
 	if late {
 		return fmt.Errorf("%w within %v", dataplane.ErrPing, timeout)
