@@ -20,10 +20,10 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Within is how long to wait for what takes d when somebody waits for limit at
-// most, 0 for ever, and whether it then comes too late.
+// Within is how long to wait for what takes d when somebody waits for less than
+// limit, 0 for ever, and whether it comes too late for them.
 func Within(d, limit time.Duration) (wait time.Duration, late bool) {
-	if limit > 0 && d > limit {
+	if limit > 0 && d >= limit {
 		return limit, true
 	}
 	return d, false
