@@ -14,7 +14,7 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, instances := range []int{10, 1_000, 100_000} {
+	for _, instances := range []int{10, 1_000, 10_000, 100_000} {
 		for _, strategy := range []string{dataplane.StrategyRandom, dataplane.StrategyLeastOutstanding} {
 			b.Run(fmt.Sprintf("%s/%d", strategy, instances), func(b *testing.B) {
 				size := Size{Instances: instances, Users: 4 * instances}

@@ -177,12 +177,7 @@ func (e *engine) build(size Size) error {
 	e.waiting = make([]ring, len(e.instances))
 	e.load = new(dataplane.Outstanding)
 	e.instanceOf = make([]int32, 0, len(e.instances))
-	// Room for what an instance usually runs, in one piece; more is grown.
-	const usual = 8
-	slab := make([]job, usual*len(e.instances))
 	for i := range e.instances {
-		in := &e.instances[i]
-		in.running = slab[usual*i : usual*i : usual*(i+1)]
 		if capacity > 0 {
 			e.caches = append(e.caches, newCache(capacity))
 		}
@@ -237,12 +232,12 @@ func (e *engine) run(ctx context.Context) error {
 
 // step does the next event; false without one.
 func (e *engine) step() bool {
-	next, ok := e.events.next()
+	t, at, ok := e.events.next()
 	if !ok {
 		return false
 	}
-	e.now = next.at
-	switch t := next.thing; {
+	e.now = at
+	switch {
 	case t < e.things.users:
 		e.stageEnds(t)
 	case t < e.things.source:

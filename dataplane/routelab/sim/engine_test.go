@@ -195,7 +195,7 @@ func checkCounts(t *testing.T, e *engine) {
 	total := 0.0
 	for i := range e.instances {
 		in := &e.instances[i]
-		has := len(in.running) + e.waiting[i].count
+		has := int(in.running) + e.waiting[i].count
 		total += float64(has)
 		switch {
 		case in.member < 0 && has > 0:
@@ -237,17 +237,17 @@ func TestEventsComeInOrder(t *testing.T) {
 			e.set(thing, at)
 			model[thing] = at
 		}
-		next, ok := e.next()
+		next, soonest, ok := e.next()
 		if ok != (len(model) > 0) {
 			t.Fatalf("an event is there: %v, but %d are planned", ok, len(model))
 		}
 		for _, at := range model {
-			if at < next.at {
-				t.Fatalf("next is at %v, but one is planned at %v", next.at, at)
+			if at < soonest {
+				t.Fatalf("next is at %v, but one is planned at %v", soonest, at)
 			}
 		}
-		if ok && model[next.thing] != next.at {
-			t.Fatalf("next is %+v, planned at %v", next, model[next.thing])
+		if ok && model[next] != soonest {
+			t.Fatalf("next is %d at %v, planned at %v", next, soonest, model[next])
 		}
 	}
 }

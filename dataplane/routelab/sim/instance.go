@@ -16,14 +16,28 @@ type job struct {
 // All running jobs run at the same speed, so one total, attained, tells how much
 // work each has been given: a virtual clock. When a job comes or goes only the
 // pace of that clock changes, and nothing has to be re-timed but the next end.
-type instance struct { // 64 bytes, a cache line
-	running  []job // a heap: the one that ends first on top
+//
+// The first of the jobs are beside the rest of the instance, in one piece of 256
+// bytes: among many instances each piece has to be fetched from memory anew.
+type instance struct {
 	attained float64
 	at       float64 // when attained was true
 	pace     float64 // of attained
 	*model
-	member int32 // its index in the router's counts; -1 while it is down
-	queued int32 // requests that wait
+	more    *[]job // those that near has no room for; nil until there was one
+	running int32  // jobs; a heap over near and more: the one that ends first on top
+	member  int32  // its index in the router's counts; -1 while it is down
+	queued  int32  // requests that wait
+	near    [6]job
+	_       [8]byte
+}
+
+// job is the i-th in the heap.
+func (in *instance) job(i int32) *job {
+	if i < int32(len(in.near)) {
+		return &in.near[i]
+	}
+	return &(*in.more)[i-int32(len(in.near))]
 }
 
 // model is what instances of a kind have in common.
@@ -57,7 +71,7 @@ func (in *instance) advance(now float64) {
 
 // changed sets the pace after jobs came or went.
 func (in *instance) changed() {
-	n := len(in.running)
+	n := int(in.running)
 	switch {
 	case n == 0:
 		in.attained, in.pace = 0, 0 // keeps its precision; nobody holds a mark
@@ -70,51 +84,62 @@ func (in *instance) changed() {
 
 // next is when the next stage ends if nothing else happens; there must be one.
 func (in *instance) next() float64 {
-	return max(in.at+(in.running[0].mark-in.attained)/in.pace, in.at)
+	return max(in.at+(in.near[0].mark-in.attained)/in.pace, in.at)
 }
 
 // push lets a job run; its mark is the work until then.
 func (in *instance) push(j job) {
 	j.mark += in.attained
-	in.running = append(in.running, j)
-	h, i := in.running, len(in.running)-1
+	i := in.running
+	in.running++
+	if i >= int32(len(in.near)) {
+		in.extend(i - int32(len(in.near)))
+	}
 	for i > 0 {
-		parent := (i - 1) / 2
-		if h[parent].mark <= j.mark {
+		parent := in.job((i - 1) / 2)
+		if parent.mark <= j.mark {
 			break
 		}
-		h[i] = h[parent]
-		i = parent
+		*in.job(i) = *parent
+		i = (i - 1) / 2
 	}
-	h[i] = j
+	*in.job(i) = j
+}
+
+// extend makes room for one beyond n in more.
+func (in *instance) extend(n int32) {
+	if in.more == nil {
+		in.more = new([]job)
+	}
+	if int(n) == len(*in.more) {
+		*in.more = append(*in.more, job{})
+	}
 }
 
 // pop takes out the job that ends first.
 func (in *instance) pop() job {
-	h := in.running
-	top, last := h[0], len(h)-1
-	v := h[last]
-	h = h[:last]
-	in.running = h
-	if last == 0 {
-		return top
-	}
-	i := 0
+	in.running--
+	top, last := in.near[0], in.running
+	v := *in.job(last)
+	i := int32(0)
 	for {
 		c := 2*i + 1
 		if c >= last {
 			break
 		}
-		if c+1 < last && h[c+1].mark < h[c].mark {
-			c++
+		child := in.job(c)
+		if c+1 < last {
+			if other := in.job(c + 1); other.mark < child.mark {
+				c, child = c+1, other
+			}
 		}
-		if v.mark <= h[c].mark {
+		if v.mark <= child.mark {
 			break
 		}
-		h[i] = h[c]
+		*in.job(i) = *child
 		i = c
 	}
-	h[i] = v
+	*in.job(i) = v
 	return top
 }
 

@@ -64,7 +64,7 @@ func (e *engine) request(user, pinned int32) {
 		i = e.instanceOf[e.route(e.routing, e.load, e.affinity(j.key))]
 	}
 	in := &e.instances[i]
-	if in.slots > 0 && len(in.running) >= int(in.slots) {
+	if in.slots > 0 && in.running >= in.slots {
 		e.wait(i, j)
 		return
 	}
@@ -135,7 +135,7 @@ func (e *engine) start(i int32, j job) {
 // stageEnds is an instance's job that comes to its first token or its end.
 func (e *engine) stageEnds(i int32) {
 	in := &e.instances[i]
-	in.at, in.attained = e.now, in.running[0].mark
+	in.at, in.attained = e.now, in.near[0].mark
 	j := in.pop()
 	if j.rest > 0 {
 		if j.tag&1 != 0 {
@@ -152,7 +152,7 @@ func (e *engine) stageEnds(i int32) {
 		e.start(i, e.waiting[i].pop())
 	}
 	in.changed()
-	if len(in.running) > 0 {
+	if in.running > 0 {
 		e.events.set(i, in.next())
 	} else {
 		e.events.clear(i)
@@ -204,7 +204,7 @@ func (e *engine) fail(i int32) {
 	}
 	e.leave(in)
 	e.events.clear(i)
-	for len(in.running) > 0 {
+	for in.running > 0 {
 		e.failed(in.pop())
 	}
 	for ; in.queued > 0; in.queued-- {
