@@ -112,6 +112,9 @@ func (p *Plane) CreateEndpoint(ctx context.Context, in *sagemaker.CreateEndpoint
 		if err != nil {
 			return err
 		}
+		if err := checkPolicy(&d, in.DeploymentConfig); err != nil {
+			return err
+		}
 		if err := putTags(tx, scope, arn, in.Tags); err != nil {
 			return err
 		}

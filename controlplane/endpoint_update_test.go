@@ -16,6 +16,7 @@ import (
 
 	"github.com/sagelocal/sagelocal/dataplane"
 	"github.com/sagelocal/sagelocal/dataplane/simulated"
+	"github.com/sagelocal/sagelocal/sdkcompat"
 	"github.com/sagelocal/sagelocal/store"
 )
 
@@ -561,6 +562,50 @@ func TestRetainDeploymentConfigReusesTheLast(t *testing.T) {
 		if out := r.settle("e", statusInService); out.LastDeploymentConfig != nil {
 			t.Errorf("an update without a DeploymentConfig keeps %+v", out.LastDeploymentConfig)
 		}
+	})
+}
+
+// TestCreateEndpointRefusesTheDeploymentConfigsThatUpdateEndpointRefuses: what it
+// stored would otherwise be refused when RetainDeploymentConfig brings it back.
+func TestCreateEndpointRefusesTheDeploymentConfigsThatUpdateEndpointRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := updatable(t, 4, "new")
+		defer r.stop()
+		r.config("two", "e", variantOf("a", 4), variantOf("b", 4))
+		both := canaryPolicy(count(1), 1)
+		both.RollingUpdatePolicy = rollingPolicy(count(1), nil, 1).RollingUpdatePolicy
+		for _, tc := range []struct {
+			config, want string
+			policy       *types.DeploymentConfig
+		}{
+			{"e", sdkcompat.PolicyTwice.Sentence(), both},
+			{"e", sdkcompat.SizeMissing.Sentence("CanarySize"), canaryPolicy(nil, 1)},
+			{"e", sdkcompat.SizeRange.Sentence("CanarySize", 1.0, 50.0, "a", int32(4)), canaryPolicy(count(3), 1)},
+			{"e", sdkcompat.SizeRange.Sentence("MaximumBatchSize", 5.0, 50.0, "a", int32(4)), rollingPolicy(count(4), nil, 1)},
+			{"two", sdkcompat.RollingOfMany.Sentence(), rollingPolicy(count(1), nil, 1)},
+			{"e", sdkcompat.AlarmNotUnique.Sentence(), canaryPolicy(count(1), 1, "x", "x")},
+		} {
+			_, err := r.CreateEndpoint(r.ctx, &sagemaker.CreateEndpointInput{
+				EndpointName: aws.String("f"), EndpointConfigName: &tc.config, DeploymentConfig: tc.policy,
+			})
+			wantMessage(t, err, "ValidationException", tc.want)
+			if tc.config == "e" {
+				_, err = r.UpdateEndpoint(r.ctx, &sagemaker.UpdateEndpointInput{
+					EndpointName: aws.String("e"), EndpointConfigName: aws.String("green"), DeploymentConfig: tc.policy,
+				})
+				wantMessage(t, err, "ValidationException", tc.want)
+			}
+		}
+		_, err := r.DescribeEndpoint(r.ctx, &sagemaker.DescribeEndpointInput{EndpointName: aws.String("f")})
+		wantMessage(t, err, "ValidationException", missingOne("endpoint", "f"))
+		_, err = r.CreateEndpoint(r.ctx, &sagemaker.CreateEndpointInput{
+			EndpointName: aws.String("f"), EndpointConfigName: aws.String("e"), DeploymentConfig: canaryPolicy(count(2), 1),
+		})
+		r.must(err)
+		_, err = r.UpdateEndpoint(r.ctx, &sagemaker.UpdateEndpointInput{
+			EndpointName: aws.String("e"), EndpointConfigName: aws.String("two"), DeploymentConfig: canaryPolicy(count(1), 1),
+		})
+		wantMessage(t, err, "ValidationException", sdkcompat.VariantsChanged.Sentence("two", "e"))
 	})
 }
 

@@ -21,23 +21,35 @@ func checkUpdate(present, target *deployment, policy *types.DeploymentConfig) er
 	if policy == nil {
 		return nil
 	}
-	if policy.BlueGreenUpdatePolicy != nil && policy.RollingUpdatePolicy != nil {
-		return sdkcompat.PolicyTwice.Error()
-	}
-	if err := checkAlarms(policy.AutoRollbackConfiguration); err != nil {
+	if err := checkPolicy(target, policy); err != nil {
 		return err
 	}
 	if err := sameVariants(present, target); err != nil {
 		return err
 	}
+	if policy.RollingUpdatePolicy != nil && present.Variants[0].Config.ServerlessConfig != nil {
+		return sdkcompat.RollingOfMany.Error()
+	}
+	return nil
+}
+
+// checkPolicy holds a DeploymentConfig against its own rules and the variants of
+// the deployment that it comes with, which CreateEndpoint's has as well.
+func checkPolicy(d *deployment, policy *types.DeploymentConfig) error {
+	switch {
+	case policy == nil:
+		return nil
+	case policy.BlueGreenUpdatePolicy != nil && policy.RollingUpdatePolicy != nil:
+		return sdkcompat.PolicyTwice.Error()
+	}
+	if err := checkAlarms(policy.AutoRollbackConfiguration); err != nil {
+		return err
+	}
 	if p := policy.RollingUpdatePolicy; p != nil {
-		if present.Variants[0].Config.ServerlessConfig != nil {
-			return sdkcompat.RollingOfMany.Error()
-		}
-		return checkRolling(target, p)
+		return checkRolling(d, p)
 	}
 	if p := policy.BlueGreenUpdatePolicy; p != nil {
-		return checkBlueGreen(target, p.TrafficRoutingConfiguration)
+		return checkBlueGreen(d, p.TrafficRoutingConfiguration)
 	}
 	return nil
 }
