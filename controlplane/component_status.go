@@ -55,10 +55,11 @@ type componentAt struct {
 	circumstances
 	active, target copyProgress
 	gone           bool // no copy is left in any deployment
-	// adapter tells of an adapter whether all copies of its base know it, and why
-	// one could not be told.
-	loaded  bool
-	failure error
+	// Of an adapter: whether all copies of its base know it, why one could not be
+	// told, and whether the base's copies are still awaited.
+	loaded     bool
+	failure    error
+	baseAwaits bool
 }
 
 // nextComponentStep is the step that a component's life takes, or the time until
@@ -101,6 +102,10 @@ func nextAdapterStep(c *inferenceComponentRecord, at componentAt) componentStep 
 		case at.failure != nil:
 			return failComponent(adapterFailure(at.failure, *c.InferenceComponentName))
 		case at.loaded:
+			return serveComponent
+		}
+	case componentUpdating: // interrupted; its base's copies load it before they serve
+		if !at.baseAwaits && at.loaded {
 			return serveComponent
 		}
 	case componentDeleting:
@@ -203,6 +208,9 @@ func (r *reconciler) componentAt(now *desired, c *inferenceComponentRecord, want
 		at.gone = c.InferenceComponentStatus == componentDeleting && r.forgetAdapter(r.plane.ctx, c)
 		at.failure = r.components.adapterErrors[c.key()]
 		at.loaded = r.knows(now, c)
+		at.baseAwaits = slices.ContainsFunc(now.components, func(b *inferenceComponentRecord) bool {
+			return b.id() == c.Base && b.InferenceComponentStatus == componentUpdating
+		})
 		return at
 	}
 	g := copyGroup{now.Deployment.ID, c.key(), c.Active.Number}

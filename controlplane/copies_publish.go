@@ -96,6 +96,13 @@ func (r *reconciler) awaitComponents(now *desired, want map[copyGroup]wantedCopi
 	case now.EndpointStatus != statusSystemUpdating:
 		return
 	}
+	// Components are InService before their endpoint, so that who sees the endpoint
+	// InService can change them.
+	if now.Update == nil && slices.ContainsFunc(now.components, (*inferenceComponentRecord).awaitsCopies) {
+		f := at.fleets[fleet]
+		f.reached, at.reached = false, false
+		at.fleets[fleet] = f
+	}
 	for g, w := range want {
 		if g.deployment != fleet || !w.component.Served || w.revision != &w.component.Active {
 			continue

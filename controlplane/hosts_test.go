@@ -379,6 +379,12 @@ func TestRestartServesAgainBeforeTheEndpointIsInService(t *testing.T) {
 		r.deployHosts("e", hostOf("v", 2, nil))
 		r.component("c", "e", gpus("one", 1), 3)
 		r.settleComponent("c", componentInService)
+		r.adapter("a", "c", "s3://b/a.tar.gz")
+		r.settleComponent("a", componentInService)
+		r.component("idle", "e", gpus("one", 1), 1)
+		r.settleComponent("idle", componentInService)
+		r.resize("idle", 0)
+		r.settleComponent("idle", componentInService)
 		r.stop()
 		if db, err = store.Open(store.Options{Path: path, Tables: Tables()}); err != nil {
 			t.Fatal(err)
@@ -392,10 +398,47 @@ func TestRestartServesAgainBeforeTheEndpointIsInService(t *testing.T) {
 		if _, err := r.askComponent("e", "c"); !errors.Is(err, dataplane.ErrNoInstance) {
 			t.Errorf("invoking it then: %v, want ErrNoInstance", err)
 		}
-		r.settle("e", statusInService)
-		if out := r.describeComponent("c"); *out.RuntimeConfig.CurrentCopyCount != 3 || out.InferenceComponentStatus != componentInService {
-			t.Errorf("%s with %d copies, want InService with 3", out.InferenceComponentStatus, *out.RuntimeConfig.CurrentCopyCount)
+		// Nothing is InService with nothing behind it, nor does anything that has lost
+		// nothing stop being InService.
+		for name, want := range map[string]types.InferenceComponentStatus{"c": componentUpdating, "a": componentUpdating, "idle": componentInService} {
+			if out := r.describeComponent(name); *out.RuntimeConfig.CurrentCopyCount != 0 || out.InferenceComponentStatus != want {
+				t.Errorf("%s is %s with %d copies right after the restart, want %s with none", name, out.InferenceComponentStatus, *out.RuntimeConfig.CurrentCopyCount, want)
+			}
 		}
+		r.settle("e", statusInService)
+		for name, copies := range map[string]int32{"c": 3, "a": 3, "idle": 0} {
+			if out := r.describeComponent(name); *out.RuntimeConfig.CurrentCopyCount != copies || out.InferenceComponentStatus != componentInService || out.FailureReason != nil {
+				t.Errorf("%s is %s with %d copies, want InService with %d", name, out.InferenceComponentStatus, *out.RuntimeConfig.CurrentCopyCount, copies)
+			}
+		}
+	})
+}
+
+// What cannot be started again after a restart is tried for ever, as after a crash,
+// and neither it nor its endpoint is locked meanwhile.
+func TestRestartWithAComponentThatCannotStartAnyMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "db")
+		open := func(kind dataplane.Launcher) *rig {
+			db, err := store.Open(store.Options{Path: path, Tables: Tables()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return rigOver(t, db, t.TempDir(), kind)
+		}
+		r := open(echo())
+		r.deployHosts("e", hostOf("v", 2, nil))
+		r.component("c", "e", gpus("broken", 1), 1)
+		r.settleComponent("c", componentInService)
+		r.stop()
+		r = open(byImage()) // which fails what is named broken
+		defer r.stop()
+		r.settle("e", statusInService)
+		if out := r.describeComponent("c"); out.InferenceComponentStatus != componentInService || out.FailureReason == nil {
+			t.Errorf("%s with reason %v, want InService with one", out.InferenceComponentStatus, out.FailureReason)
+		}
+		r.removeComponent("c")
+		r.remove("e")
 	})
 }
 

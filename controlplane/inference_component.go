@@ -83,6 +83,23 @@ func (r *inferenceComponentRecord) enter(status types.InferenceComponentStatus, 
 	r.InferenceComponentStatus, r.TransitionTime, r.LastModifiedTime = status, now, &now
 }
 
+// interrupt moves a component whose copies have ended with the daemon to Updating;
+// false if it had none, or was not in service. LastModifiedTime stays: nobody has
+// modified it.
+func (r *inferenceComponentRecord) interrupt(now time.Time) bool {
+	if r.InferenceComponentStatus != componentInService || !r.adapter() && r.CopyCount == 0 {
+		return false
+	}
+	r.InferenceComponentStatus, r.TransitionTime = componentUpdating, now
+	return true
+}
+
+// awaitsCopies tells whether all that is awaited of a component in Updating is its
+// copies: it was interrupted, or their number was changed.
+func (r *inferenceComponentRecord) awaitsCopies() bool {
+	return r.InferenceComponentStatus == componentUpdating && r.Update == nil
+}
+
 func (r *inferenceComponentRecord) id() string { return id(*r.InferenceComponentName) }
 
 func (r *inferenceComponentRecord) adapter() bool { return r.Base != "" }

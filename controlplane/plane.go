@@ -129,22 +129,31 @@ func (p *Plane) Start() error {
 	return nil
 }
 
-// resume marks the endpoints that were in service when the last run, and their
-// workers with it, ended: SystemUpdating, AWS's word for work that the platform
-// does on its own, until new workers are in service. It is one transaction, for
-// ten thousand would be ten thousand waits for the disk. It returns all endpoints
-// with their UIDs.
+// resume marks what was in service when the last run, and its workers with it,
+// ended: endpoints as SystemUpdating, AWS's word for work that the platform does on
+// its own, and inference components, which have no such status, as Updating, until
+// new workers are in service. It is one transaction, for ten thousand would be ten
+// thousand waits for the disk. It returns all endpoints with their UIDs.
 func (p *Plane) resume() (map[dataplane.Key]string, error) {
 	var uids map[dataplane.Key]string
 	err := p.DB.Update(func(tx *store.Tx) error {
 		uids = map[dataplane.Key]string{}
-		return endpoints.Each(tx, func(scope store.Scope, id string, rec *endpointRecord) error {
+		err := endpoints.Each(tx, func(scope store.Scope, id string, rec *endpointRecord) error {
 			uids[endpointKey(sdkcompat.Scope(scope), id)] = rec.UID
 			if rec.EndpointStatus != statusInService {
 				return nil
 			}
 			rec.interrupt(tx.Now)
 			return endpoints.Put(tx, scope, id, rec)
+		})
+		if err != nil {
+			return err
+		}
+		return inferenceComponents.Each(tx, func(scope store.Scope, id string, c *inferenceComponentRecord) error {
+			if !c.interrupt(tx.Now) {
+				return nil
+			}
+			return inferenceComponents.Put(tx, scope, id, c)
 		})
 	})
 	return uids, err
