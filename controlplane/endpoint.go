@@ -54,10 +54,16 @@ type endpointRecord struct {
 	Faults string
 }
 
-var endpoints = newTable[endpointRecord]("endpoints",
-	index[endpointRecord](byCreation, func(r *endpointRecord) []byte { return store.TimeKey(*r.CreationTime) }),
-	index[endpointRecord](byStatus, func(r *endpointRecord) []byte { return store.StringKey(string(r.EndpointStatus)) }),
-)
+var endpoints = endpointTable()
+
+func endpointTable() *store.Table[endpointRecord] {
+	t := newTable[endpointRecord]("endpoints",
+		index[endpointRecord](byCreation, func(r *endpointRecord) []byte { return store.TimeKey(*r.CreationTime) }),
+		index[endpointRecord](byStatus, func(r *endpointRecord) []byte { return store.StringKey(string(r.EndpointStatus)) }),
+	)
+	t.Follow = followUsage
+	return t
+}
 
 // take puts a deployment into force, with what of its configuration
 // DescribeEndpoint shows.

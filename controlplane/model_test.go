@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
+	"github.com/sagelocal/sagelocal/store"
 )
 
 // step is one random operation: it runs it against the plane and tells what the
@@ -286,6 +288,7 @@ func TestRandomOperationsAgreeWithPlainMaps(t *testing.T) {
 func runSequence(t *testing.T, seed uint64) map[string]int {
 	r, w, src := newRig(t, byImage()), newWorld(), rand.New(rand.NewPCG(seed, 1))
 	defer r.stop()
+	r.Quotas = Quotas{AllInstances: aws.Int(1_000_000)}
 	outcomes := map[string]int{}
 	for n := range 60 {
 		s := steps[draw(src)]
@@ -324,6 +327,23 @@ func agree(t *testing.T, r *rig, w *world) {
 	}
 	agreeOnTags(t, r, w)
 	agreeOnLists(t, r, w)
+	agreeOnUsage(t, r)
+}
+
+// agreeOnUsage: what the quotas are held against is what the records say.
+func agreeOnUsage(t *testing.T, r *rig) {
+	t.Helper()
+	r.must(r.DB.Update(func(tx *store.Tx) error { // the first time it is counted
+		got, err := usedOf(tx, store.Scope(home))
+		if err != nil {
+			return err
+		}
+		want, err := recount(tx, store.Scope(home))
+		if err == nil && !got.equal(want) {
+			t.Errorf("the quotas see %+v in use, the records say %+v", got, want)
+		}
+		return err
+	}))
 }
 
 func agreeOnModel(t *testing.T, r *rig, w *world, name string) {

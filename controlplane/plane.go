@@ -138,15 +138,22 @@ func (p *Plane) resume() (map[dataplane.Key]string, error) {
 	var uids map[dataplane.Key]string
 	err := p.DB.Update(func(tx *store.Tx) error {
 		uids = map[dataplane.Key]string{}
+		used := map[store.Scope]*demand{}
 		err := endpoints.Each(tx, func(scope store.Scope, id string, rec *endpointRecord) error {
 			uids[endpointKey(sdkcompat.Scope(scope), id)] = rec.UID
+			if p.Quotas.configured() {
+				if used[scope] == nil {
+					used[scope] = new(demand)
+				}
+				used[scope].replace(new(demand), rec.demand())
+			}
 			if rec.EndpointStatus != statusInService {
 				return nil
 			}
 			rec.interrupt(tx.Now)
 			return endpoints.Put(tx, scope, id, rec)
 		})
-		if err != nil {
+		if err := errors.Join(err, replaceUsage(tx, used)); err != nil {
 			return err
 		}
 		return inferenceComponents.Each(tx, func(scope store.Scope, id string, c *inferenceComponentRecord) error {

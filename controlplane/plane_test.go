@@ -52,9 +52,14 @@ func newRig(t *testing.T, launcher dataplane.Launcher) *rig {
 
 func rigOver(t *testing.T, db *store.DB, dir string, launcher dataplane.Launcher) *rig {
 	t.Helper()
+	return rigWith(t, db, dir, launcher, Quotas{})
+}
+
+func rigWith(t *testing.T, db *store.DB, dir string, launcher dataplane.Launcher, quotas Quotas) *rig {
+	t.Helper()
 	r := &rig{t: t, db: db, ctx: WithScope(context.Background(), home)}
 	r.Plane = New(Options{
-		DB: db, Fleet: dataplane.NewFleet(), Dir: dir, Seed: 1, Logger: slog.New(slog.DiscardHandler),
+		DB: db, Fleet: dataplane.NewFleet(), Dir: dir, Seed: 1, Logger: slog.New(slog.DiscardHandler), Quotas: quotas,
 		Launcher:  func(string) dataplane.Launcher { return launcher },
 		ModelData: &dataplane.ModelData{}, Logs: &dataplane.Logs{Dir: filepath.Join(dir, "logs")},
 	})

@@ -79,11 +79,11 @@ type total struct {
 // AWS's list of quotas, but for that of endpoints, which is not on it any more.
 func (q *Quotas) totals() []total {
 	return []total{
-		{"endpoints", "Number of active endpoints", "Endpoints", q.Endpoints, func(d *demand) int { return d.endpoints }, false},
-		{"endpoint_instances", instancesQuota, "Instances", q.EndpointInstances, (*demand).allInstances, true},
-		{"all_instances", "Number of instances across active endpoints", "Instances", q.AllInstances, (*demand).allInstances, false},
-		{"serverless_endpoints", "Maximum number of serverless endpoints", "Endpoints", q.ServerlessEndpoints, func(d *demand) int { return d.serverless }, false},
-		{"serverless_concurrency", "Maximum total concurrency that can be allocated across all serverless endpoints", "Invocations", q.ServerlessConcurrency, func(d *demand) int { return d.concurrency }, false},
+		{"endpoints", "Number of active endpoints", "Endpoints", q.Endpoints, func(d *demand) int { return d.Endpoints }, false},
+		{"endpoint_instances", instancesQuota, "Instances", q.EndpointInstances, func(d *demand) int { return d.Instances.sum() }, true},
+		{"all_instances", "Number of instances across active endpoints", "Instances", q.AllInstances, func(d *demand) int { return d.Instances.sum() }, false},
+		{"serverless_endpoints", "Maximum number of serverless endpoints", "Endpoints", q.ServerlessEndpoints, func(d *demand) int { return d.Serverless }, false},
+		{"serverless_concurrency", "Maximum total concurrency that can be allocated across all serverless endpoints", "Invocations", q.ServerlessConcurrency, func(d *demand) int { return d.Concurrency }, false},
 		{"serverless_memory_in_mb", "Memory size in MB per serverless endpoint", "MBs", q.ServerlessMemory, func(d *demand) int { return d.memory }, true},
 	}
 }
@@ -105,35 +105,30 @@ func (q *Quotas) configured() bool {
 // chargeQuota refuses the record that is about to be stored if it would take the
 // account beyond a quota: with ResourceLimitExceeded, as CreateEndpoint and
 // UpdateEndpoint do on AWS. What takes no more than before is never refused,
-// however much there is. It reads the scope's endpoints, and only when there are
-// quotas.
+// however much there is.
 func (p *Plane) chargeQuota(tx *store.Tx, scope sdkcompat.Scope, rec *endpointRecord) error {
 	after := rec.demand()
-	if !p.Quotas.configured() && after.allInstances() <= maxInstances {
+	limited := p.Quotas.configured()
+	if !limited && after.Instances.sum() <= maxInstances {
 		return nil
 	}
-	before := new(demand)
-	switch stored, err := endpoints.Get(tx, store.Scope(scope), id(*rec.EndpointName)); {
-	case err == nil:
-		before = stored.demand()
-	case !errors.Is(err, store.ErrNotFound):
+	stored, err := endpoints.Get(tx, store.Scope(scope), id(*rec.EndpointName))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	used := new(demand)
-	_, _, err := endpoints.List(tx, store.Scope(scope), store.Query[endpointRecord]{Keep: func(r *endpointRecord) bool {
-		used.add(r.demand())
-		return false
-	}})
-	if err != nil {
-		return err
+	if limited {
+		if used, err = usedOf(tx, store.Scope(scope)); err != nil {
+			return err
+		}
 	}
-	return p.Quotas.check(used, before, after)
+	return p.Quotas.check(used, stored.demand(), after)
 }
 
 // check compares what an endpoint takes after a change with what it took before,
 // beside what all endpoints, it included, took.
 func (q *Quotas) check(used, before, after *demand) error {
-	if n, have := after.allInstances(), before.allInstances(); n > max(maxInstances, have) {
+	if n, have := after.Instances.sum(), before.Instances.sum(); n > max(maxInstances, have) {
 		return sdkcompat.QuotaExceeded.Error(instancesQuota, maxInstances, "Instances", have, n-have)
 	}
 	for _, t := range q.totals() {
@@ -148,69 +143,43 @@ func (q *Quotas) check(used, before, after *demand) error {
 			return sdkcompat.QuotaExceeded.Error(t.name, *t.most, t.unit, have, delta)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(after.instances)) {
+	for _, name := range slices.Sorted(maps.Keys(after.Instances)) {
 		most, limited := q.instances(name)
-		delta := after.instances[name] - before.instances[name]
-		if limited && delta > 0 && used.instances[name]+delta > most {
-			return sdkcompat.QuotaExceeded.Error(name+" for endpoint usage", most, "Instances", used.instances[name], delta)
+		delta := after.Instances[name] - before.Instances[name]
+		if limited && delta > 0 && used.Instances[name]+delta > most {
+			return sdkcompat.QuotaExceeded.Error(name+" for endpoint usage", most, "Instances", used.Instances[name], delta)
 		}
 	}
 	return nil
 }
 
-// demand is what endpoints take of the quotas.
-type demand struct {
-	endpoints   int
-	instances   map[string]int // by type
-	serverless  int            // endpoints
-	concurrency int
-	memory      int // MB, of the largest serverless variant
-}
-
-func (d *demand) allInstances() (n int) {
-	for _, count := range d.instances {
-		n += count
-	}
-	return n
-}
-
-func (d *demand) add(other *demand) {
-	if d.instances == nil {
-		d.instances = map[string]int{}
-	}
-	d.endpoints += other.endpoints
-	d.serverless += other.serverless
-	d.concurrency += other.concurrency
-	d.memory = max(d.memory, other.memory)
-	for name, n := range other.instances {
-		d.instances[name] += n
-	}
-}
-
 // demand is what the endpoint takes, at the height of the update under way if
 // there is one: a blue/green update has both fleets at once, a rolling one a
-// batch more than its fleet. A Failed endpoint has no instances; one that is
-// being deleted has them until it is gone.
+// batch more than its fleet. A Failed endpoint has no instances, also while it is
+// being deleted; another one has them until it is gone. No endpoint takes nothing.
 func (r *endpointRecord) demand() *demand {
-	d := &demand{endpoints: 1, instances: map[string]int{}}
-	if r.EndpointStatus == statusFailed {
+	if r == nil {
+		return new(demand)
+	}
+	d := &demand{Endpoints: 1, Instances: instanceCounts{}}
+	if r.EndpointStatus == statusFailed || r.EndpointStatus == statusDeleting && !r.Served {
 		return d
 	}
 	for _, f := range r.fleets() {
 		concurrency := 0
 		for i := range f.Variants {
 			if c := f.Variants[i].Config.ServerlessConfig; c != nil {
-				d.serverless = 1
+				d.Serverless = 1
 				d.memory = max(d.memory, int(aws.ToInt32(c.MemorySizeInMB)))
 				concurrency += int(aws.ToInt32(c.MaxConcurrency))
 			}
 		}
 		// The fleets of an update share the endpoint's concurrency.
-		d.concurrency = max(d.concurrency, concurrency)
+		d.Concurrency = max(d.Concurrency, concurrency)
 	}
 	for _, fleets := range r.stages() {
 		for name, n := range countInstances(fleets) {
-			d.instances[name] = max(d.instances[name], n)
+			d.Instances[name] = max(d.Instances[name], n)
 		}
 	}
 	return d

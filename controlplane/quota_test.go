@@ -2,16 +2,22 @@ package controlplane
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"github.com/sagelocal/sagelocal/sdkcompat"
+	"github.com/sagelocal/sagelocal/store"
 )
 
 func quotaOf(name string, limit int, unit string, used, delta int) string {
@@ -20,7 +26,7 @@ func quotaOf(name string, limit int, unit string, used, delta int) string {
 
 func TestQuotaExceededIsAWSsSentence(t *testing.T) {
 	err := (&Quotas{Instances: map[string]int{"ml.g5.xlarge": 2}}).check(
-		&demand{instances: map[string]int{"ml.g5.xlarge": 1}}, new(demand), &demand{instances: map[string]int{"ml.g5.xlarge": 3}})
+		&demand{Instances: map[string]int{"ml.g5.xlarge": 1}}, new(demand), &demand{Instances: map[string]int{"ml.g5.xlarge": 3}})
 	wantMessage(t, err, "ResourceLimitExceeded", "The account-level service limit 'ml.g5.xlarge for endpoint usage' is 2 Instances, "+
 		"with current utilization of 1 Instances and a request delta of 3 Instances. "+
 		"Please use AWS Service Quotas to request an increase for this quota. "+
@@ -29,8 +35,8 @@ func TestQuotaExceededIsAWSsSentence(t *testing.T) {
 
 func TestQuotasAreComparedOneByOne(t *testing.T) {
 	n := aws.Int
-	types := func(instances ...string) map[string]int {
-		counts := map[string]int{}
+	types := func(instances ...string) instanceCounts {
+		counts := instanceCounts{}
 		for _, name := range instances {
 			counts[name]++
 		}
@@ -42,21 +48,21 @@ func TestQuotasAreComparedOneByOne(t *testing.T) {
 		used, before, after demand
 		want                string // empty: allowed
 	}{
-		{"no quota", Quotas{}, demand{}, demand{}, demand{endpoints: 1, instances: types("a", "a")}, ""},
-		{"the last instance", Quotas{Instances: map[string]int{"a": 3}}, demand{instances: types("a", "b")}, demand{}, demand{instances: types("a", "a")}, ""},
-		{"one too many", Quotas{Instances: map[string]int{"a": 2}}, demand{instances: types("a")}, demand{}, demand{instances: types("a", "a")}, quotaOf("a for endpoint usage", 2, "Instances", 1, 2)},
-		{"of the default", Quotas{Instances: map[string]int{"a": 9, "default": 0}}, demand{}, demand{}, demand{instances: types("a", "b")}, quotaOf("b for endpoint usage", 0, "Instances", 0, 1)},
-		{"a named type has no default", Quotas{Instances: map[string]int{"a": 9, "default": 0}}, demand{}, demand{}, demand{instances: types("a")}, ""},
-		{"growth counts beside the endpoint's own", Quotas{Instances: map[string]int{"a": 3}}, demand{instances: types("a", "a", "a")}, demand{instances: types("a", "a")}, demand{instances: types("a", "a", "a")}, quotaOf("a for endpoint usage", 3, "Instances", 3, 1)},
-		{"no growth is never refused", Quotas{Instances: map[string]int{"a": 1}}, demand{instances: types("a", "a", "a")}, demand{instances: types("a", "a")}, demand{instances: types("a", "a")}, ""},
-		{"nor is shrinking", Quotas{Instances: map[string]int{"a": 0}, AllInstances: n(0)}, demand{instances: types("a", "a")}, demand{instances: types("a", "a")}, demand{instances: types("a")}, ""},
-		{"endpoints", Quotas{Endpoints: n(2)}, demand{endpoints: 2}, demand{}, demand{endpoints: 1}, quotaOf("Number of active endpoints", 2, "Endpoints", 2, 1)},
-		{"an endpoint that is there", Quotas{Endpoints: n(1)}, demand{endpoints: 1}, demand{endpoints: 1}, demand{endpoints: 1}, ""},
-		{"instances of all types", Quotas{AllInstances: n(3)}, demand{instances: types("a", "b")}, demand{}, demand{instances: types("b", "c")}, quotaOf("Number of instances across active endpoints", 3, "Instances", 2, 2)},
-		{"instances of one endpoint", Quotas{EndpointInstances: n(2)}, demand{instances: types("a", "a", "a", "a")}, demand{instances: types("a")}, demand{instances: types("a", "a", "b")}, quotaOf("Maximum number of instances per endpoint", 2, "Instances", 1, 2)},
-		{"others' instances do not count for an endpoint", Quotas{EndpointInstances: n(2)}, demand{instances: types("a", "a", "a", "a")}, demand{}, demand{instances: types("a", "a")}, ""},
-		{"serverless endpoints", Quotas{ServerlessEndpoints: n(1)}, demand{serverless: 1}, demand{}, demand{serverless: 1}, quotaOf("Maximum number of serverless endpoints", 1, "Endpoints", 1, 1)},
-		{"serverless concurrency", Quotas{ServerlessConcurrency: n(10)}, demand{concurrency: 5}, demand{}, demand{concurrency: 6}, quotaOf("Maximum total concurrency that can be allocated across all serverless endpoints", 10, "Invocations", 5, 6)},
+		{"no quota", Quotas{}, demand{}, demand{}, demand{Endpoints: 1, Instances: types("a", "a")}, ""},
+		{"the last instance", Quotas{Instances: map[string]int{"a": 3}}, demand{Instances: types("a", "b")}, demand{}, demand{Instances: types("a", "a")}, ""},
+		{"one too many", Quotas{Instances: map[string]int{"a": 2}}, demand{Instances: types("a")}, demand{}, demand{Instances: types("a", "a")}, quotaOf("a for endpoint usage", 2, "Instances", 1, 2)},
+		{"of the default", Quotas{Instances: map[string]int{"a": 9, "default": 0}}, demand{}, demand{}, demand{Instances: types("a", "b")}, quotaOf("b for endpoint usage", 0, "Instances", 0, 1)},
+		{"a named type has no default", Quotas{Instances: map[string]int{"a": 9, "default": 0}}, demand{}, demand{}, demand{Instances: types("a")}, ""},
+		{"growth counts beside the endpoint's own", Quotas{Instances: map[string]int{"a": 3}}, demand{Instances: types("a", "a", "a")}, demand{Instances: types("a", "a")}, demand{Instances: types("a", "a", "a")}, quotaOf("a for endpoint usage", 3, "Instances", 3, 1)},
+		{"no growth is never refused", Quotas{Instances: map[string]int{"a": 1}}, demand{Instances: types("a", "a", "a")}, demand{Instances: types("a", "a")}, demand{Instances: types("a", "a")}, ""},
+		{"nor is shrinking", Quotas{Instances: map[string]int{"a": 0}, AllInstances: n(0)}, demand{Instances: types("a", "a")}, demand{Instances: types("a", "a")}, demand{Instances: types("a")}, ""},
+		{"endpoints", Quotas{Endpoints: n(2)}, demand{Endpoints: 2}, demand{}, demand{Endpoints: 1}, quotaOf("Number of active endpoints", 2, "Endpoints", 2, 1)},
+		{"an endpoint that is there", Quotas{Endpoints: n(1)}, demand{Endpoints: 1}, demand{Endpoints: 1}, demand{Endpoints: 1}, ""},
+		{"instances of all types", Quotas{AllInstances: n(3)}, demand{Instances: types("a", "b")}, demand{}, demand{Instances: types("b", "c")}, quotaOf("Number of instances across active endpoints", 3, "Instances", 2, 2)},
+		{"instances of one endpoint", Quotas{EndpointInstances: n(2)}, demand{Instances: types("a", "a", "a", "a")}, demand{Instances: types("a")}, demand{Instances: types("a", "a", "b")}, quotaOf("Maximum number of instances per endpoint", 2, "Instances", 1, 2)},
+		{"others' instances do not count for an endpoint", Quotas{EndpointInstances: n(2)}, demand{Instances: types("a", "a", "a", "a")}, demand{}, demand{Instances: types("a", "a")}, ""},
+		{"serverless endpoints", Quotas{ServerlessEndpoints: n(1)}, demand{Serverless: 1}, demand{}, demand{Serverless: 1}, quotaOf("Maximum number of serverless endpoints", 1, "Endpoints", 1, 1)},
+		{"serverless concurrency", Quotas{ServerlessConcurrency: n(10)}, demand{Concurrency: 5}, demand{}, demand{Concurrency: 6}, quotaOf("Maximum total concurrency that can be allocated across all serverless endpoints", 10, "Invocations", 5, 6)},
 		{"serverless memory", Quotas{ServerlessMemory: n(3072)}, demand{memory: 3072}, demand{}, demand{memory: 4096}, quotaOf("Memory size in MB per serverless endpoint", 3072, "MBs", 0, 4096)},
 		{"serverless memory of each", Quotas{ServerlessMemory: n(3072)}, demand{memory: 3072}, demand{}, demand{memory: 3072}, ""},
 	} {
@@ -110,9 +116,10 @@ func TestDemandIsThatOfTheHeightOfAnUpdate(t *testing.T) {
 		{"rolling to another type", endpointRecord{Deployment: of("a", 4), Update: &rollout{Target: of("b", 4), Policy: batches(1), Step: 3}}, 4, 4},
 		{"beside what a rollback left", endpointRecord{Deployment: of("a", 3), Leftover: &deployment{Variants: of("b", 1).Variants}}, 3, 1},
 		{"failed", endpointRecord{Deployment: of("a", 3), DescribeEndpointOutput: sagemaker.DescribeEndpointOutput{EndpointStatus: statusFailed}}, 0, 0},
-		{"deleting", endpointRecord{Deployment: of("a", 3), DescribeEndpointOutput: sagemaker.DescribeEndpointOutput{EndpointStatus: statusDeleting}}, 3, 0},
+		{"failed, and being deleted", endpointRecord{Deployment: of("a", 3), DescribeEndpointOutput: sagemaker.DescribeEndpointOutput{EndpointStatus: statusDeleting}}, 0, 0},
+		{"deleting", endpointRecord{Served: true, Deployment: of("a", 3), DescribeEndpointOutput: sagemaker.DescribeEndpointOutput{EndpointStatus: statusDeleting}}, 3, 0},
 	} {
-		if d := tc.rec.demand(); d.endpoints != 1 || d.instances["a"] != tc.a || d.instances["b"] != tc.b {
+		if d := tc.rec.demand(); d.Endpoints != 1 || d.Instances["a"] != tc.a || d.Instances["b"] != tc.b {
 			t.Errorf("%s: %+v, want %d of a and %d of b", tc.name, d, tc.a, tc.b)
 		}
 	}
@@ -122,7 +129,7 @@ func TestDemandIsThatOfTheHeightOfAnUpdate(t *testing.T) {
 		return d
 	}
 	rec := endpointRecord{Deployment: serverless(2048, 20), Update: &rollout{Target: serverless(1024, 30)}}
-	if d := rec.demand(); d.serverless != 1 || d.memory != 2048 || d.concurrency != 30 || d.allInstances() != 0 {
+	if d := rec.demand(); d.Serverless != 1 || d.memory != 2048 || d.Concurrency != 30 || d.Instances.sum() != 0 {
 		t.Errorf("serverless: %+v", d)
 	}
 }
@@ -183,6 +190,82 @@ func TestFailedEndpointGivesItsInstancesBack(t *testing.T) {
 		if !errors.As(err, &e) || e.Code != "ResourceLimitExceeded" || e.Status != 400 {
 			t.Errorf("a third and fourth instance: %v", err)
 		}
+	})
+}
+
+func TestQuotaHoldsAmongConcurrentCreatesAndDeletes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, echo())
+		defer r.stop()
+		r.Quotas = Quotas{AllInstances: aws.Int(7)}
+		r.deploy("e", variantOf("a", 1))
+		r.settle("e", statusInService)
+		for range 3 {
+			var created, refused atomic.Int64
+			var callers sync.WaitGroup
+			for i := range 20 {
+				callers.Go(func() {
+					name := fmt.Sprint("n", i)
+					_, err := r.CreateEndpoint(r.ctx, &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: aws.String("e")})
+					var e *sdkcompat.Error
+					switch {
+					case err == nil:
+						created.Add(1)
+					case errors.As(err, &e) && e.Code == "ResourceLimitExceeded":
+						refused.Add(1)
+					default:
+						t.Error(err)
+					}
+				})
+			}
+			callers.Wait()
+			if created.Load() != 6 || refused.Load() != 14 {
+				t.Errorf("%d endpoints created, %d refused; want 6 and 14", created.Load(), refused.Load())
+			}
+			agreeOnUsage(t, r)
+			list, err := r.ListEndpoints(r.ctx, &sagemaker.ListEndpointsInput{NameContains: aws.String("n")})
+			r.must(err)
+			for _, e := range list.Endpoints {
+				r.settle(*e.EndpointName, statusInService)
+				callers.Go(func() {
+					_, err := r.DeleteEndpoint(r.ctx, &sagemaker.DeleteEndpointInput{EndpointName: e.EndpointName})
+					r.must(err)
+				})
+			}
+			callers.Wait()
+			agreeOnUsage(t, r)
+			time.Sleep(time.Minute) // the bubble's clock; they are gone then
+			agreeOnUsage(t, r)
+		}
+	})
+}
+
+// A start counts what the last run has left, whether that run kept count or not.
+func TestQuotasAreCountedAnewAtTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "db")
+		run := func(quotas Quotas, do func(r *rig)) {
+			db, err := store.Open(store.Options{Path: path, Tables: Tables()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := rigWith(t, db, t.TempDir(), echo(), quotas)
+			defer r.stop()
+			do(r)
+			agreeOnUsage(t, r)
+		}
+		limited := Quotas{AllInstances: aws.Int(3)}
+		create := func(r *rig, name string) error {
+			_, err := r.CreateEndpoint(r.ctx, &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: aws.String("e")})
+			return err
+		}
+		run(limited, func(r *rig) { r.deploy("e", variantOf("a", 1)); r.must(create(r, "f")) })
+		run(Quotas{}, func(r *rig) { r.must(create(r, "g")); r.must(create(r, "h")) })
+		run(limited, func(r *rig) {
+			wantMessage(t, create(r, "i"), "ResourceLimitExceeded", quotaOf("Number of instances across active endpoints", 3, "Instances", 4, 1))
+			r.must(r.Reset(r.ctx, home.Account))
+			r.deploy("e", variantOf("a", 3))
+		})
 	})
 }
 

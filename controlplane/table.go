@@ -44,5 +44,5 @@ func vacant[T any](t *store.Table[T], tx *store.Tx, scope sdkcompat.Scope, name,
 
 // Tables are all tables that a Plane works with, for store.Open.
 func Tables() []store.TableDefinition {
-	return append(async.Tables(), models, endpointConfigs, endpoints, inferenceComponents, alarms, tags)
+	return append(async.Tables(), models, endpointConfigs, endpoints, inferenceComponents, alarms, tags, usage)
 }

@@ -22,6 +22,11 @@ type Table[T any] struct {
 	// Unmarshal decodes into a zero T. The slice is valid during the call only.
 	Unmarshal func([]byte, *T) error
 	Indexes   []Index[T]
+	// Follow, when set, is called by Put and Delete with the record that is there, nil
+	// for none, and with the one that takes its place: what is derived from all
+	// records can be kept beside them in the same transaction. DeleteScope and its
+	// like do not call it.
+	Follow func(tx *Tx, scope Scope, old, record *T) error
 }
 
 // Get returns the record, or ErrNotFound.
@@ -58,7 +63,7 @@ func (t *Table[T]) Put(tx *Tx, scope Scope, id string, record *T) error {
 	if err != nil {
 		return err
 	}
-	if err := t.reindex(tx, scope, id, old, stored); err != nil {
+	if err := t.replace(tx, scope, id, old, stored); err != nil {
 		return err
 	}
 	return tx.put(b, key, value)
@@ -75,10 +80,21 @@ func (t *Table[T]) Delete(tx *Tx, scope Scope, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := t.reindex(tx, scope, id, old, nil); err != nil {
+	if err := t.replace(tx, scope, id, old, nil); err != nil {
 		return err
 	}
 	return tx.delete(b, key)
+}
+
+// replace brings what hangs on a record from the old one to the new one.
+func (t *Table[T]) replace(tx *Tx, scope Scope, id string, old, record *T) error {
+	if t.Follow != nil {
+		if err := t.Follow(tx, scope, old, record); err != nil {
+			tx.broken = fmt.Errorf("follow %s %q: %w", t.Name, id, err) // it may have written
+			return tx.broken
+		}
+	}
+	return t.reindex(tx, scope, id, old, record)
 }
 
 // Each calls fn for every record of every scope, ordered by account, region and

@@ -140,6 +140,57 @@ func TestIndexesAgreeWhenTheEncodingIsNotExact(t *testing.T) {
 	mustUpdate(t, db, func(tx *Tx) error { return hours.Delete(tx, scopeA, "a") })
 }
 
+func TestFollowKeepsACountThatFailedTransactionsDoNotChange(t *testing.T) {
+	counts := Table[thing]{Name: "counts", Marshal: marshalThing, Unmarshal: unmarshalThing}
+	counted := things
+	counted.Follow = func(tx *Tx, scope Scope, old, record *thing) error {
+		n, err := counts.Get(tx, scope, "n")
+		if errors.Is(err, ErrNotFound) {
+			n, err = &thing{ID: "n"}, nil
+		}
+		if old != nil {
+			n.Revision -= old.Revision
+		}
+		if record != nil {
+			n.Revision += record.Revision
+		}
+		err = errors.Join(err, counts.Put(tx, scope, "n", n))
+		if n.Revision > 100 {
+			err = errors.Join(err, errors.New("too many"))
+		}
+		return err
+	}
+	db := openTest(t, Options{InMemory: true, Tables: []TableDefinition{&counted, &counts}})
+	want := func(n int) {
+		t.Helper()
+		mustView(t, db, func(tx *Tx) error {
+			got, err := counts.Get(tx, scopeA, "n")
+			if err == nil && got.Revision != n {
+				t.Errorf("the count is %d, want %d", got.Revision, n)
+			}
+			return err
+		})
+	}
+	add := func(id string, n int) func(*Tx) error {
+		return func(tx *Tx) error { return counted.Put(tx, scopeA, id, &thing{ID: id, Revision: n}) }
+	}
+	mustUpdate(t, db, add("a", 3))
+	mustUpdate(t, db, add("b", 4))
+	mustUpdate(t, db, add("a", 5))
+	want(9)
+	for _, err := range together(t, db, add("c", 1), func(tx *Tx) error {
+		_ = add("d", 1000)(tx) // swallowed
+		return nil
+	}, add("e", 1))[1:2] {
+		if err == nil {
+			t.Error("the transaction whose Follow failed was committed")
+		}
+	}
+	want(11)
+	mustUpdate(t, db, func(tx *Tx) error { return counted.Delete(tx, scopeA, "b") })
+	want(7)
+}
+
 func TestEachVisitsEveryScopeInOrderAndMayWrite(t *testing.T) {
 	db := openTest(t, Options{InMemory: true})
 	var got, want []string
