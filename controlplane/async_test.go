@@ -97,6 +97,26 @@ func (r *asyncRig) deployAsync(name string, change func(*types.AsyncInferenceCon
 	r.settle(name, statusInService)
 }
 
+// RetainAllVariantProperties keeps live counts, and an asynchronous endpoint may have
+// none: what it becomes must not be InService with nothing behind it for ever.
+func TestRetainedCountIsNotZeroWhereNothingScalesFromZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAsyncRig(t, echo())
+		defer r.stop()
+		r.deployAsync("e", perInstance(1), variantOf("a", 1))
+		r.scale("e", "a", 0)
+		r.config("realtime", "e", variantOf("a", 2))
+		_, err := r.UpdateEndpoint(r.ctx, &sagemaker.UpdateEndpointInput{
+			EndpointName: aws.String("e"), EndpointConfigName: aws.String("realtime"), RetainAllVariantProperties: aws.Bool(true),
+		})
+		r.must(err)
+		v := r.settle("e", statusInService).ProductionVariants[0]
+		if *v.CurrentInstanceCount != 2 || *v.DesiredInstanceCount != 2 {
+			t.Errorf("%d of %d instances, want the two of the configuration", *v.CurrentInstanceCount, *v.DesiredInstanceCount)
+		}
+	})
+}
+
 func perInstance(n int32) func(*types.AsyncInferenceConfig) {
 	return func(c *types.AsyncInferenceConfig) {
 		c.ClientConfig = &types.AsyncInferenceClientConfig{MaxConcurrentInvocationsPerInstance: &n}

@@ -74,9 +74,7 @@ func setCapacity(v *variant, d *types.DesiredWeightAndCapacity, async bool) erro
 		return sdkcompat.CapacityOfServerless.Error(v.name())
 	case d.ServerlessUpdateConfig != nil && serverless == nil:
 		return sdkcompat.ConcurrencyOfInstances.Error(v.name())
-	case d.DesiredInstanceCount != nil && *d.DesiredInstanceCount == 0 && !async && !v.hosts():
-		// Only asynchronous endpoints and inference components scale to zero
-		// (docs: async-inference-autoscale, endpoint-auto-scaling-zero-instances).
+	case d.DesiredInstanceCount != nil && *d.DesiredInstanceCount == 0 && !v.scalesFromZero(async):
 		return sdkcompat.CapacityZero.Error(v.name())
 	}
 	if d.DesiredInstanceCount != nil {
@@ -100,3 +98,8 @@ func setCapacity(v *variant, d *types.DesiredWeightAndCapacity, async bool) erro
 	}
 	return nil
 }
+
+// scalesFromZero tells whether the variant may have no instance: only asynchronous
+// endpoints and inference components may
+// (docs: async-inference-autoscale, endpoint-auto-scaling-zero-instances).
+func (v *variant) scalesFromZero(async bool) bool { return async || v.hosts() }

@@ -91,7 +91,8 @@ func retain(target, present *deployment, excluded []types.VariantProperty) {
 		if live == nil || live.Shadow != v.Shadow {
 			continue
 		}
-		if !overridden(types.VariantPropertyTypeDesiredInstanceCount) && v.Config.ServerlessConfig == nil && live.Config.ServerlessConfig == nil {
+		instances := v.Config.ServerlessConfig == nil && live.Config.ServerlessConfig == nil
+		if !overridden(types.VariantPropertyTypeDesiredInstanceCount) && instances && (live.Count > 0 || v.scalesFromZero(target.Async != nil)) {
 			v.Count, v.RollbackCount = live.Count, live.Count
 		}
 		if !overridden(types.VariantPropertyTypeDesiredWeight) {
