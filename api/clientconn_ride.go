@@ -75,7 +75,7 @@ func handled(ctx *fasthttp.RequestCtx, plain bool) {
 // probably one for the express lane.
 func expressible(r *fasthttp.Request) bool {
 	length := r.Header.ContentLength()
-	return length >= 0 && length < expressBuffer/2 && !r.MayContinue()
+	return length >= 0 && length <= expressBuffer-maxHeaderBytes && !r.MayContinue()
 }
 
 // Read is net.Conn's.

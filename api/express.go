@@ -36,8 +36,10 @@ type express struct {
 
 const (
 	// expressBuffer is the largest request; fasthttp gets larger ones.
-	expressBuffer = 64 << 10
-	maxLoops      = 8
+	expressBuffer = 4 << 20
+	// expressHead is room for any head, and for small bodies behind it.
+	expressHead = 64 << 10
+	maxLoops    = 8
 	// inlineAnswer is the largest body that is copied behind its head.
 	inlineAnswer = 1 << 10
 )
@@ -232,7 +234,7 @@ func (x *express) batch(c *clientConn, conn *eventloop.Conn, n int) (rest []byte
 		switch {
 		case verdict == partial:
 			fresh = false
-			if buf, n, c.ride.failed = x.extend(conn, buf, n); c.ride.failed != nil {
+			if buf, n, c.ride.failed = x.extend(conn, buf, n, p.size); c.ride.failed != nil {
 				return bytes.Clone(buf.bytes[:n]), true // fasthttp knows what to say
 			}
 		case verdict == other || !x.admits(c, p.host):
@@ -247,16 +249,21 @@ func (x *express) batch(c *clientConn, conn *eventloop.Conn, n int) (rest []byte
 	return nil, true
 }
 
-// extend reads more of a request of which n bytes are there.
-func (x *express) extend(conn *eventloop.Conn, buf *buffer, n int) (*buffer, int, error) {
-	if len(buf.bytes) < expressBuffer {
+// extend reads more of a request of which n bytes are there, and all of it if its
+// size is known.
+func (x *express) extend(conn *eventloop.Conn, buf *buffer, n, size int) (*buffer, int, error) {
+	if room := max(size, expressHead); len(buf.bytes) < room {
 		small := buf
-		buf = borrow(expressBuffer)
+		buf = borrow(room)
 		copy(buf.bytes, small.bytes[:n])
 		small.giveBack()
 	}
-	more, err := conn.Read(buf.bytes[n:])
-	return buf, n + more, err
+	for {
+		more, err := conn.Read(buf.bytes[n:])
+		if n += more; n >= size || err != nil {
+			return buf, n, err
+		}
+	}
 }
 
 // answer is the way of one invocation; false when the connection can take no

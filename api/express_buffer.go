@@ -10,7 +10,7 @@ type buffer struct {
 }
 
 var (
-	bufferClasses = [...]int{1 << 10, 4 << 10, 16 << 10, expressBuffer}
+	bufferClasses = [...]int{1 << 10, 4 << 10, 16 << 10, expressHead, 256 << 10, 1<<20 + expressHead, expressBuffer}
 	bufferPools   [len(bufferClasses)]sync.Pool
 )
 

@@ -23,7 +23,8 @@ type plainRequest struct {
 	endpoint []byte
 	host     []byte
 	body     []byte
-	size     int // of head and body
+	length   int // Content-Length; -1: none was read
+	size     int // of head and body; 0 until the head is whole
 }
 
 var (
@@ -40,7 +41,7 @@ const (
 // that may be waited for. The headers are views of b, in which their names are
 // made canonical.
 func (p *plainRequest) read(b []byte, limit int, h *invokeHeaders) verdict {
-	*p = plainRequest{size: -1}
+	*p = plainRequest{length: -1}
 	*h = invokeHeaders{sagemaker: h.sagemaker[:0]}
 	if n := min(len(b), len(plainStart)); !bytes.Equal(b[:n], plainStart[:n]) {
 		return other
@@ -76,14 +77,14 @@ func (p *plainRequest) read(b []byte, limit int, h *invokeHeaders) verdict {
 		}
 	}
 	head := len(b) - len(rest)
-	if p.host == nil || p.size < 0 || p.size > limit-head || head > maxHeaderBytes {
+	if p.host == nil || p.length < 0 || p.length > limit-head || head > maxHeaderBytes {
 		return other
 	}
-	if len(rest) < p.size {
+	p.size = head + p.length
+	if len(b) < p.size {
 		return partial
 	}
-	p.body = rest[:p.size]
-	p.size += head
+	p.body = b[head:p.size]
 	return plain
 }
 
@@ -114,9 +115,9 @@ func (p *plainRequest) header(line []byte, h *invokeHeaders) bool {
 		p.host = value
 		return first && len(value) > 0
 	case "Content-Length":
-		first := p.size < 0
-		p.size = smallNumber(value)
-		return first && p.size >= 0
+		first := p.length < 0
+		p.length = smallNumber(value)
+		return first && p.length >= 0
 	case "Content-Type":
 		first := h.contentType == ""
 		h.contentType = text(value)

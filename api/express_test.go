@@ -34,7 +34,7 @@ func TestConnectionRidesAnEventLoopAfterTwoPlainInvocations(t *testing.T) {
 
 func TestConnectionWhoseRequestsTheExpressLaneDoesNotReadStaysWithFasthttp(t *testing.T) {
 	l := serveLaneOf(t, Options{Plane: benchPlane(t)})
-	for _, name := range []string{"chunks", "100-continue", "64 KB", "control plane", "unknown path"} {
+	for _, name := range []string{"chunks", "100-continue", "4 MB", "control plane", "unknown path"} {
 		r := l.dial(t)
 		for range settled + 2 {
 			r.send(t, otherRequests[name])
@@ -127,7 +127,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 
 func TestRequestsOfEverySizeComeWhole(t *testing.T) {
 	l := serveLane(t)
-	for _, about := range []int{1 << 10, 4 << 10, 16 << 10, 32 << 10, expressBuffer, 100 << 10, 1 << 20} {
+	for _, about := range []int{1 << 10, 4 << 10, 16 << 10, 32 << 10, expressHead, 256 << 10, 1 << 20, 1<<20 + expressHead, expressBuffer} {
 		for size := about - 1; size <= about+1; size++ {
 			body := strings.Repeat("abcdefg", size)[:size-500]
 			text := plainText("bench", body, "X-Pad", strings.Repeat("p", size-len(plainText("bench", body, "X-Pad", ""))))

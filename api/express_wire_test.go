@@ -179,7 +179,7 @@ var otherRequests = map[string]string{
 	"no length":           strings.Replace(plainText("bench", ""), "Content-Length: 0\r\n", "", 1),
 	"100-continue":        plainText("bench", "x", "Expect", "100-continue"),
 	"many headers":        plainText("bench", "x", slices.Repeat([]string{"X-Amzn-SageMaker-Odd", "1"}, 17)...),
-	"64 KB":               plainText("bench", strings.Repeat("x", 64<<10)),
+	"4 MB":                plainText("bench", strings.Repeat("x", expressBuffer)),
 	"HTTP/1.0 keep-alive": strings.Replace(plainText("bench", "x", "Connection", "keep-alive"), "HTTP/1.1", "HTTP/1.0", 1),
 }
 

@@ -144,9 +144,6 @@ func (w *HTTPWorker) exchange(ctx context.Context, now, deadline time.Time, head
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if len(req.Body) > bufferedBody {
-		req.Strand.Leave() // two goroutines will use the connection
-	}
 	c := w.pool.idle(now, req.Strand)
 	reused := c != nil
 	for {

@@ -82,22 +82,14 @@ func afterFunc(ctx context.Context, f func()) (stop func() bool) {
 
 // sendAndReceive keeps an answer that comes before all of the request was
 // written: a server may refuse it early, as with 413, or echo it as it reads it.
-// So a body that may not fit into the socket's buffer is written by a goroutine.
+// So a body that may not fit into the socket's buffer is written while the answer
+// is read: by a goroutine, or on a loop by what waits for the answer.
 func (c *httpConn) sendAndReceive(head *requestHead, req *Request, ans *Answer, limit int) (keep bool, err error) {
-	if len(req.Body) <= bufferedBody {
-		writeErr := c.send(head, req)
-		if c.loop != nil {
-			_ = c.loop.AwaitRead() // receive meets the error again
-		}
-		c.borrowReader()
-		keep, err = c.receive(ans, limit)
-		if writeErr == nil {
-			return keep, err
-		}
-		if err != nil {
-			err = writeErr
-		}
-		return false, err
+	switch {
+	case len(req.Body) <= bufferedBody:
+		return c.sendThenReceive(head, req, ans, limit)
+	case c.loop != nil:
+		return c.postAndReceive(head, req, ans, limit)
 	}
 	written := make(chan error, 1)
 	go func() { written <- c.send(head, req) }()
@@ -111,6 +103,35 @@ func (c *httpConn) sendAndReceive(head *requestHead, req *Request, ans *Answer, 
 	c.abort()
 	<-written //nolint:errcheck // the answer's error counts; the body is the caller's from here on
 	return false, err
+}
+
+func (c *httpConn) sendThenReceive(head *requestHead, req *Request, ans *Answer, limit int) (keep bool, err error) {
+	writeErr := c.send(head, req)
+	if c.loop != nil {
+		_ = c.loop.AwaitRead() // receive meets the error again
+	}
+	c.borrowReader()
+	keep, err = c.receive(ans, limit)
+	if writeErr == nil {
+		return keep, err
+	}
+	if err != nil {
+		err = writeErr
+	}
+	return false, err
+}
+
+func (c *httpConn) postAndReceive(head *requestHead, req *Request, ans *Answer, limit int) (keep bool, err error) {
+	c.head = head.append(c.head[:0], req)
+	c.loop.Post(c.head, req.Body)
+	_ = c.loop.AwaitRead() // receive meets the error again
+	c.borrowReader()
+	keep, err = c.receive(ans, limit)
+	sent, writeErr := c.loop.Settle()
+	if err != nil && writeErr != nil {
+		err = writeErr
+	}
+	return keep && sent, err
 }
 
 func (c *httpConn) send(head *requestHead, req *Request) error {

@@ -157,7 +157,7 @@ func readAnswer(c *httpConn, ans *Answer, limit int) (keep bool, err error) {
 	if ans.stream != nil {
 		return c.passOn(&h, ans)
 	}
-	body := ans.body()
+	body := ans.body(h.length)
 	switch {
 	case h.bodiless():
 	case h.chunked:

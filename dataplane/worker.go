@@ -201,15 +201,25 @@ type Answer struct {
 // Inline tells that the answer came from a worker that an event loop can wait for.
 func (a *Answer) Inline() bool { return a.inline }
 
-// maxLent is the largest memory that the pool keeps.
-const maxLent = 64 << 10
+// Memory that was lent goes back to one of two pools, by its size: most answers are
+// small, and theirs is to stay small.
+const (
+	smallLent = 64 << 10
+	maxLent   = 4 << 20
+)
 
-var bodies = sync.Pool{New: func() any { return new([]byte) }}
+var bodies, largeBodies = lentPool(), lentPool()
 
-// body is where the answer's body goes.
-func (a *Answer) body() []byte {
+func lentPool() *sync.Pool { return &sync.Pool{New: func() any { return new([]byte) }} }
+
+// body is where the answer's body goes, of which n bytes are to be expected.
+func (a *Answer) body(n int64) []byte {
 	if a.Lend && a.lent == nil {
-		a.lent = bodies.Get().(*[]byte)
+		pool := bodies
+		if n > smallLent {
+			pool = largeBodies
+		}
+		a.lent = pool.Get().(*[]byte)
 		a.Body = *a.lent
 	}
 	return a.Body[:0]
@@ -220,9 +230,14 @@ func (a *Answer) Release() {
 	if a.lent == nil {
 		return
 	}
-	if cap(a.Body) <= maxLent {
-		*a.lent = a.Body[:0]
+	pool := bodies
+	*a.lent = a.Body[:0]
+	switch n := cap(a.Body); {
+	case n > maxLent:
+		*a.lent = nil
+	case n > smallLent:
+		pool = largeBodies
 	}
-	bodies.Put(a.lent)
+	pool.Put(a.lent)
 	a.lent, a.Body = nil, nil
 }

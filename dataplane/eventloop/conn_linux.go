@@ -26,6 +26,7 @@ type Conn struct {
 	local, remote net.Addr
 	strand        *Strand
 	r, w          half
+	out           posted
 	ended         atomic.Bool // the other side has closed, or the connection broke
 
 	closed atomic.Bool
@@ -116,15 +117,26 @@ func (c *Conn) happened(events uint32) {
 func (c *Conn) await(h *half) error {
 	c.strand.share()
 	for {
+		writes := h == &c.r && c.out.left()
+		if writes {
+			c.push()
+			writes = c.out.left()
+		}
 		if err := c.usable(h); err != nil || h.ready.Load() {
 			return err
 		}
 		h.waits.Store(true)
+		if writes {
+			c.w.waits.Store(true)
+		}
 		// An event may have come before the loop could see waits.
-		if !h.ready.Load() && c.usable(h) == nil {
+		if !h.ready.Load() && (!writes || !c.w.ready.Load()) && c.usable(h) == nil {
 			c.strand.wait()
 		}
 		h.waits.Store(false)
+		if writes {
+			c.w.waits.Store(false)
+		}
 	}
 }
 
@@ -212,12 +224,10 @@ func (c *Conn) WriteParts(head, body []byte) (written int, err error) {
 		if err := c.await(&c.w); err != nil {
 			return written, c.failed("write", err)
 		}
-		c.w.ready.Store(false)
-		n, err := c.try(func(fd int) (int, error) { return write(fd, head, body) })
+		n, err := c.writeSome(head, body)
 		if errors.Is(err, unix.EAGAIN) {
 			continue
 		}
-		c.w.ready.Store(true)
 		if err != nil {
 			return written, c.failed("write", err)
 		}

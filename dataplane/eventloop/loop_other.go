@@ -57,6 +57,12 @@ func (*Conn) AwaitRead() error { return errors.ErrUnsupported }
 // WriteParts writes two parts as one.
 func (*Conn) WriteParts(_, _ []byte) (int, error) { return 0, errors.ErrUnsupported }
 
+// Post writes two parts as one while Reads wait.
+func (*Conn) Post(_, _ []byte) {}
+
+// Settle ends what Post has begun.
+func (*Conn) Settle() (sent bool, err error) { return false, errors.ErrUnsupported }
+
 // CloseWrite ends what this side sends.
 func (*Conn) CloseWrite() error { return errors.ErrUnsupported }
 
