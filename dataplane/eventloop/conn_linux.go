@@ -211,6 +211,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		case n == 0:
 			return 0, io.EOF
 		}
+		c.strand.copied(n)
 		return n, nil
 	}
 }

@@ -57,6 +57,7 @@ func (c *Conn) writeSome(head, body []byte) (int, error) {
 	n, err := c.try(func(fd int) (int, error) { return write(fd, head, body) })
 	if !errors.Is(err, unix.EAGAIN) {
 		c.w.ready.Store(true)
+		c.strand.copied(n)
 	}
 	return n, err
 }

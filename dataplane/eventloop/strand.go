@@ -14,9 +14,13 @@ import (
 	"time"
 )
 
-// stretch is how many system calls a strand makes on its loop before others have
-// their turn: a millisecond or less.
-const stretch = 64
+const (
+	// stretch is how many system calls a strand makes on its loop before others have
+	// their turn: a tenth of a millisecond, or a little more.
+	stretch = 64
+	// callBytes is how many bytes are copied in the time of another call.
+	callBytes = 4 << 10
+)
 
 // Strand is code that a loop runs. The methods are its own to call. A nil Strand
 // is an ordinary goroutine: it is not inline, and has no loop to ask for.
@@ -28,7 +32,7 @@ type Strand struct {
 	// only, while the strand waits for that.
 	away   bool
 	signal chan struct{} // tells a strand that is away of an event
-	calls  int           // since others on the loop had their turn
+	calls  int           // and what counts as one, since others on the loop had their turn
 }
 
 // step is why a strand has stopped running.
@@ -107,6 +111,13 @@ func (s *Strand) share() {
 	if s.calls++; s.calls > stretch && s.loop.post(s.resume) {
 		s.calls = 0
 		s.yield(waits)
+	}
+}
+
+// copied counts what a system call has copied.
+func (s *Strand) copied(bytes int) {
+	if s.Inline() {
+		s.calls += bytes / callBytes
 	}
 }
 

@@ -148,10 +148,14 @@ func adoptAnother(t *testing.T, l *Loop) *Conn {
 // A strand that always finds something to read would otherwise have the loop for
 // itself.
 func TestBusyStrandLetsOthersHaveTheirTurn(t *testing.T) {
+	t.Run("many calls", func(t *testing.T) { beGreedy(t, 50_000, 1) })
+	t.Run("many bytes", func(t *testing.T) { beGreedy(t, 400_000, 16<<10) }) // in fewer calls than a stretch
+}
+
+func beGreedy(t *testing.T, total, bite int) {
 	l := start(t)
 	patient, far := pair(t, l)
 	greedy, feeder := pair(t, l)
-	const total = 50_000
 	if _, err := feeder.Write(make([]byte, total)); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +163,7 @@ func TestBusyStrandLetsOthersHaveTheirTurn(t *testing.T) {
 	var read atomic.Int32
 	second := serve(t, patient, func(*Strand) error {
 		err := patient.AwaitRead()
-		if read.Load() == total {
+		if int(read.Load()) == total {
 			return errors.New("it had to wait until the other was done")
 		}
 		return err
@@ -169,9 +173,9 @@ func TestBusyStrandLetsOthersHaveTheirTurn(t *testing.T) {
 		if _, err := far.Write([]byte("x")); err != nil {
 			return err
 		}
-		one := make([]byte, 1)
+		buf := make([]byte, bite)
 		for {
-			n, err := greedy.Read(one)
+			n, err := greedy.Read(buf)
 			if err != nil {
 				return err
 			}
