@@ -250,9 +250,14 @@ func (x *express) batch(c *clientConn, conn *eventloop.Conn, n int) (rest []byte
 }
 
 // extend reads more of a request of which n bytes are there, and all of it if its
-// size is known.
+// size is known. Memory for a large one is there for callers who have begun to send
+// it, not for all who announce it.
 func (x *express) extend(conn *eventloop.Conn, buf *buffer, n, size int) (*buffer, int, error) {
-	if room := max(size, expressHead); len(buf.bytes) < room {
+	room := expressHead
+	if n >= expressHead/2 {
+		room = max(size, expressHead)
+	}
+	if len(buf.bytes) < room {
 		small := buf
 		buf = borrow(room)
 		copy(buf.bytes, small.bytes[:n])
@@ -260,7 +265,7 @@ func (x *express) extend(conn *eventloop.Conn, buf *buffer, n, size int) (*buffe
 	}
 	for {
 		more, err := conn.Read(buf.bytes[n:])
-		if n += more; n >= size || err != nil {
+		if n += more; n >= size || n == len(buf.bytes) || err != nil {
 			return buf, n, err
 		}
 	}
