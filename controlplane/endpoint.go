@@ -196,7 +196,10 @@ func (p *Plane) DeleteEndpoint(ctx context.Context, in *sagemaker.DeleteEndpoint
 		}
 		rec.Generation++
 		rec.enter(statusDeleting, tx.Now)
-		tx.OnCommit(func() { p.wake(endpointKey(scope, name)) })
+		tx.OnCommit(func() {
+			p.Fleet.Retire(endpointKey(scope, name)) // before the answer, not when its reconciler comes to it
+			p.wake(endpointKey(scope, name))
+		})
 		return endpoints.Put(tx, store.Scope(scope), id(name), rec)
 	})
 	return &sagemaker.DeleteEndpointOutput{}, err

@@ -89,6 +89,11 @@ func (r *rig) remove(name string) {
 	r.t.Helper()
 	_, err := r.DeleteEndpoint(r.ctx, &sagemaker.DeleteEndpointInput{EndpointName: &name})
 	r.must(err)
+	r.awaitGone(name)
+}
+
+func (r *rig) awaitGone(name string) {
+	r.t.Helper()
 	for range 1000 {
 		synctest.Wait()
 		if _, err := r.DescribeEndpoint(r.ctx, &sagemaker.DescribeEndpointInput{EndpointName: &name}); err != nil {
@@ -210,6 +215,29 @@ func TestDeleteEndpointConfigAndModelKeepTheEndpointRunning(t *testing.T) {
 		}
 		if body, err := r.invoke("e"); body != "ping" || err != nil {
 			t.Errorf("invoking it: %q, %v", body, err)
+		}
+	})
+}
+
+// Whoever has DeleteEndpoint's answer can be sure, however busy the daemon is.
+func TestDeleteEndpointEndsInvocationsBeforeItAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, echo())
+		defer r.stop()
+		r.deploy("e", variantOf("v", 1))
+		for range 2 { // its name is free for one that serves
+			r.settle("e", statusInService)
+			if _, err := r.request("e"); err != nil {
+				t.Errorf("an invocation before: %v", err)
+			}
+			_, err := r.DeleteEndpoint(r.ctx, &sagemaker.DeleteEndpointInput{EndpointName: aws.String("e")})
+			r.must(err)
+			if _, err := r.request("e"); !errors.Is(err, dataplane.ErrNoEndpoint) {
+				t.Errorf("right after DeleteEndpoint: %v, want that there is no endpoint", err)
+			}
+			r.awaitGone("e")
+			_, err = r.CreateEndpoint(r.ctx, &sagemaker.CreateEndpointInput{EndpointName: aws.String("e"), EndpointConfigName: aws.String("e")})
+			r.must(err)
 		}
 	})
 }

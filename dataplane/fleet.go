@@ -30,6 +30,9 @@ type Endpoint struct {
 
 	mu  sync.Mutex // guards src
 	src *rand.Rand // for the choice of a variant
+
+	publishing sync.Mutex // guards retired, and changes of snapshot
+	retired    bool
 }
 
 // Snapshot is what an endpoint routes to. It is never changed once published.
@@ -89,8 +92,33 @@ func (f *Fleet) Publish(key Key, s *Snapshot, seed uint64) *Endpoint {
 		}
 		f.mu.Unlock()
 	}
-	e.snapshot.Store(s)
+	e.publishing.Lock()
+	defer e.publishing.Unlock()
+	e.show(s)
 	return e
+}
+
+// Retire lets an endpoint take no request from now on, whatever is still published
+// of it until it is withdrawn. Requests under way go on.
+func (f *Fleet) Retire(key Key) {
+	e := f.Lookup(key)
+	if e == nil {
+		return
+	}
+	e.publishing.Lock()
+	defer e.publishing.Unlock()
+	e.retired = true
+	e.show(e.snapshot.Load())
+}
+
+// show makes s the snapshot. The caller holds e.publishing.
+func (e *Endpoint) show(s *Snapshot) {
+	if e.retired {
+		closed := *s
+		closed.Serving = false
+		s = &closed
+	}
+	e.snapshot.Store(s)
 }
 
 // Withdraw takes an endpoint out of the fleet. Requests under way go on.
